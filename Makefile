@@ -101,7 +101,10 @@ lock: $(READY) ## update versions in requirements/*.txt (needs uv)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra local pyproject.toml --output-file requirements/runtime.txt
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra local --group dev pyproject.toml --output-file requirements/dev.txt
+		--constraint requirements/runtime.txt --extra local --extra tracing \
+		pyproject.toml --output-file requirements/tracing.txt
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra local --extra tracing --group dev pyproject.toml --output-file requirements/dev.txt
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--constraint requirements/dev.txt --group docs --output-file requirements/docs.txt
 

@@ -1,8 +1,8 @@
 """Retry of dead letters: jobs start a new run, unreadable records are published again unchanged.
 
-A job is written to `jobs.0s` as its first attempt, with the same id and body, and with the current record of its
-subscription. Its `run` distinguishes it from the run that ended. No transactions are used, because an open transaction
-blocks the readers of the topic.
+A job is written to `jobs.0s` as its first attempt, with the same id and body, with the current record of its
+subscription, and in the same trace. Its `run` distinguishes it from the run that ended. No transactions are used,
+because an open transaction blocks the readers of the topic.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ _LOST_AFTER_S: Final = _TIMEOUT_MS / 1_000 + 10.0  # the client ends each messag
 _SHARED: Final = tuple(field.name for field in fields(Job))[HEAD_FIELDS:]
 
 
+Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
+"""Headers of the original record, with the context of its trace if it had one."""
+
+
 class RetryTarget(Protocol):
     """The current record of a subscription, as far as a job needs it; a reader in consumers implements it."""
 
@@ -51,7 +55,7 @@ class PlannedRetry:
     partition: int
     key: bytes | None
     value: bytes
-    headers: tuple[tuple[str, bytes | None], ...]
+    headers: Headers
     what: str
 
 
@@ -107,10 +111,10 @@ class RetryPlanner:
             case _ if target.paused:
                 why = "is paused; resume it first"
             case _:
-                return self._job(id_, job, target)
+                return self._job(id_, job, target, letter.headers)
         return RefusedRetry(id_, f"its subscription {job.subscription_id} {why}")
 
-    def _job(self, id_: str, job: Job, target: RetryTarget) -> PlannedRetry:
+    def _job(self, id_: str, job: Job, target: RetryTarget, headers: Headers) -> PlannedRetry:
         run = max(job.run, self._runs.get(job.job_id, 0)) + 1
         value = self._codec.encode(
             self._codec.tail(**{name: getattr(job, name) for name in _SHARED}),
@@ -127,7 +131,7 @@ class RetryPlanner:
         topic = self._names.jobs(FIRST)
         # The key selects the partition, which is the same for all jobs of a subscription.
         what = f"event {job.event_id} is sent to {job.subscription_id} again, as run {run} of job {job.job_id}"
-        return PlannedRetry(id_, topic, ANY_PARTITION, job.subscription_id.encode(), value, (), what)
+        return PlannedRetry(id_, topic, ANY_PARTITION, job.subscription_id.encode(), value, headers, what)
 
     def _source(self, id_: str, letter: DeadLetter, value: bytes) -> Decision:
         if letter.topic not in self._topics:

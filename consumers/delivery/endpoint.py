@@ -19,6 +19,7 @@ from consumers.subscriptions.table import read_subscription
 from schemas.catalog.errors import InvalidInput, UnreadableRecord
 from schemas.input.durations import milliseconds
 from schemas.network.egress import EgressPolicy, Target
+from schemas.records.trace_context import TRACEPARENT
 from schemas.senders.sender import Sender
 from schemas.senders.signing import SigningKey
 from schemas.subscriptions.header_rules import is_sendable
@@ -60,6 +61,7 @@ class Endpoint:
     max_in_flight: int | None
     rate_limit: float | None  # requests per second
     client_certificate: ClientIdentity | None = field(repr=False)
+    sends_trace_context: bool  # requests may have a header `traceparent`
 
     def keys_at(self, now_ms: int) -> tuple[SigningKey, ...]:
         """Return the keys that sign at `now_ms` (Unix ms), newest first."""
@@ -117,6 +119,9 @@ def endpoint_builder(
             max_in_flight=subscription.max_in_flight,
             rate_limit=subscription.rate_limit,
             client_certificate=unsealed.client_certificate,
+            # A header that the subscription sets itself has precedence.
+            sends_trace_context=sender.trace_context
+            and all(name.lower() != TRACEPARENT for name, _ in unsealed.headers),
         )
 
     return build

@@ -1,4 +1,7 @@
-"""Builds the request of a delivery task: the subscription's own headers, the sender's signed headers, the body."""
+"""Builds the request of a delivery task: the subscription's own headers, the sender's signed headers, the body.
+
+`traceparent` follows the other headers if the job has a trace and its sender allows it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,17 @@ from schemas.senders.header_values import AttemptValues
 
 
 def build_request(task: DeliveryTask, endpoint: Endpoint, target: Target, now_ms: int) -> Request:
-    """Return the request of a task, signed at `now_ms` (Unix ms). Its context is the task."""
+    """Return the request of a task, signed at `now_ms` (Unix ms). Its context is the task.
+
+    A task with a trace starts the span of its attempt.
+    """
     job = task.job
     headers = attempt_headers(job, job.body, endpoint, now_ms)
+    trace = task.trace
+    if trace is not None:
+        line = trace.start(job, target.host, target.port, now_ms)
+        if endpoint.sends_trace_context:
+            headers.append(line)
     return Request(target, headers, job.body, endpoint.timeout_ms, task, endpoint.client_certificate)
 
 

@@ -30,6 +30,7 @@ from consumers.delivery.http.types import (
     ResponseOrError,
     TransportError,
 )
+from consumers.delivery.job_trace import JobTraces
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
 from consumers.delivery.partitions.progress import ROOMY_UNFINISHED
@@ -57,7 +58,10 @@ MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
 
 
 class Scheduler:
-    """The delivery tasks of a process. `clock` is Unix time, `monotonic_ms` the clock of the table's staleness."""
+    """The delivery tasks of a process. `clock` is Unix time, `monotonic_ms` the clock of the table's staleness.
+
+    Without `traces` no header of a record is read.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Scheduler:
         metrics: DeliveryMetrics,
         clock: Callable[[], int],
         monotonic_ms: Callable[[], int],
+        traces: JobTraces | None = None,
     ) -> None:
         self._subscriptions = subscriptions
         self._client = client
@@ -85,6 +90,7 @@ class Scheduler:
         self._metrics = metrics
         self._clock = clock
         self._monotonic_ms = monotonic_ms
+        self._traces = traces
         self._decode = JobCodec().decode
         self._ready: deque[DeliveryTask] = deque()
         self._later: list[tuple[int, int, DeliveryTask]] = []
@@ -117,6 +123,7 @@ class Scheduler:
 
     def add(self, records: Iterable[ReadRecord], now_ms: int) -> None:
         """Make tasks of the records that were read. Unreadable records become dead letters."""
+        traces = self._traces
         for partition, message in records:
             offset, value = message.offset(), message.value()
             assert offset is not None
@@ -128,6 +135,8 @@ class Scheduler:
             assert isinstance(value, bytes)
             self.bytes += len(value)
             task = DeliveryTask(job, partition, offset, value)
+            if traces is not None:
+                task.trace = traces.of(message)
             if partition.delay_topic.wait_ms and (number := self._delay_topics.number_of(partition.delay_topic)):
                 self._admission.on_deferred_record(job.subscription_id, number - 1)
             if job.due_at_ms > now_ms:
@@ -162,6 +171,8 @@ class Scheduler:
             if task.partition.is_lost:
                 self._forget(task)
             elif response is CANCELLED:
+                if task.trace is not None:
+                    task.trace.withdraw()
                 self._ready.appendleft(task)
             elif response is RESOLVER_QUEUE_FULL:
                 self._defer_for_default(task, "resolver_queue_full")
@@ -284,6 +295,8 @@ class Scheduler:
         target = endpoint.target
         if isinstance(target, str):
             task.endpoint, task.started_ms = endpoint, now_ms
+            if task.trace is not None:
+                task.trace.start(task.job, endpoint.host, 0, now_ms)
             refused = TransportError("blocked_url", target)
             self._handle(task, refused, classify(refused, now_ms), 0, now_ms)
             return False

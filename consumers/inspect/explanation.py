@@ -69,7 +69,8 @@ class SubscriptionExplanation:
 class Explanation:
     """An event at one place; `trouble` says why it was matched with no subscription.
 
-    `found_by` says which kind of id was given, unless it is that of the event.
+    `found_by` says which kind of id was given, unless it is that of the event. `trace_id` is the id of its trace in
+    OpenTelemetry, empty if there is none.
     """
 
     event_id: str
@@ -81,6 +82,7 @@ class Explanation:
     customer_id: str
     routed: bool | None
     trouble: str = ""
+    trace_id: str = ""
     dead_letters: list[Place] = field(default_factory=list)
     subscriptions: list[SubscriptionExplanation] = field(default_factory=list)
     other_customers: int = 0
@@ -124,6 +126,7 @@ def explain(
         customer_id=subject.customer_id,
         routed=subject.routed,
         trouble=_trouble(seen, unreadable),
+        trace_id=traces.trace_ids.get(place, ""),
         dead_letters=[one.place for one in unreadable],
     )
     runs = _runs(jobs, outcomes, traces.letters)

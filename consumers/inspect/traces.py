@@ -11,12 +11,14 @@ from confluent_kafka import Message
 
 from consumers.inspect.dead_letters import MARGIN_MS
 from consumers.inspect.scan import Scanner, time_of
+from consumers.kafka.record_headers import headers_of
 from consumers.kafka.topic_reader import Range, place_of
 from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import SignpostError, Unavailable, UnreadableRecord
 from schemas.events.event import Event
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec, event_id
 from schemas.records.topics import TopicNames
+from schemas.records.trace_context import context_of
 from schemas.senders.event_codec import EventDecoder
 from schemas.senders.header_values import header_id
 from schemas.senders.sender import Sender
@@ -82,6 +84,8 @@ class Traces:
     outcomes: list[DecodedRecord] = field(default_factory=list)
     letters: list[LetterSeen] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    # The ids of OpenTelemetry traces, by the place of the event: from the headers of its jobs, or else of the event.
+    trace_ids: dict[Place, str] = field(default_factory=dict)
     only: Place | None = None
     found_by: str = ""
 
@@ -97,6 +101,14 @@ class Traces:
 
 
 _Record: TypeAlias = JobSeen | DecodedRecord | LetterSeen
+
+
+class _Found(NamedTuple):
+    """A record of Signpost's own, its ids, and the id of the trace in its headers."""
+
+    record: _Record
+    named: _Named
+    trace_id: str
 
 
 def is_derived_id(text: str) -> bool:
@@ -147,7 +159,7 @@ class Tracer:
         traces = self._of_events(ids, sources)
         if traces.places():
             return traces
-        of_job = (named for _, named in self._records(ids) if named.job_id in ids and named.source is not None)
+        of_job = (named for _, named, _ in self._records(ids) if named.job_id in ids and named.source is not None)
         if (job := next(of_job, None)) is not None and job.source is not None:
             traces = self._at(job.source, job.event_id)
             traces.only = job.source
@@ -174,7 +186,8 @@ class Tracer:
             if r.partition == partition and r.begin <= offset < r.end
         ]
         for batch in self._scanner.read(ranges):
-            traces.events += [self._event(message) for message in batch]
+            for message in batch:
+                self._add_event(message, self._event(message), traces)
         ids = [seen.event_id or event_id(*place) for seen in traces.events] or [id_]
         if ids != [""]:
             self._follow(frozenset(ids), traces)
@@ -190,7 +203,7 @@ class Tracer:
                     continue
                 seen = self._event(message)
                 if not seen.event_id or seen.event_id in ids:
-                    traces.events.append(seen)
+                    self._add_event(message, seen, traces)
         self._follow(ids, traces)
         return traces
 
@@ -215,10 +228,15 @@ class Tracer:
                 if name and header_id(name) in ids:
                     found.add(name)
         if not found:  # retention has deleted the event
-            found |= {named.event_id for _, named in self._records() if header_id(named.event_id) in ids}
+            found |= {named.event_id for _, named, _ in self._records() if header_id(named.event_id) in ids}
         if not found and failure is not None:
             raise failure  # the event may be one of the records that were not decoded
         return frozenset(found)
+
+    def _add_event(self, message: Message, seen: EventSeen, traces: Traces) -> None:
+        traces.events.append(seen)
+        if trace_id := _trace_id_of(message):
+            traces.trace_ids[seen.place] = trace_id
 
     def _event(self, message: Message) -> EventSeen:
         place = place_of(message)
@@ -245,7 +263,9 @@ class Tracer:
         found = list(self._of(ids, places, since_ms))
         if since_ms is not None and not found:
             found = list(self._of(ids, places, None))  # the producer may have set a wrong time
-        for record in found:
+        for record, named, trace_id in found:
+            if named.source is not None and trace_id:
+                traces.trace_ids[named.source] = trace_id
             match record:
                 case JobSeen():
                     traces.jobs.append(record)
@@ -254,12 +274,12 @@ class Tracer:
                 case _:
                     traces.outcomes.append(record)
 
-    def _of(self, ids: Collection[str], places: Collection[Place], since_ms: int | None) -> Iterator[_Record]:
-        for record, named in self._records(ids, since_ms):
-            if named.event_id in ids or (isinstance(record, LetterSeen) and named.source in places):
-                yield record
+    def _of(self, ids: Collection[str], places: Collection[Place], since_ms: int | None) -> Iterator[_Found]:
+        for found in self._records(ids, since_ms):
+            if found.named.event_id in ids or (isinstance(found.record, LetterSeen) and found.named.source in places):
+                yield found
 
-    def _records(self, needles: Collection[str] = (), since_ms: int | None = None) -> Iterator[tuple[_Record, _Named]]:
+    def _records(self, needles: Collection[str] = (), since_ms: int | None = None) -> Iterator[_Found]:
         """Yield jobs and outcomes that contain one of the needles (all if there are none), and all dead letters."""
         parts = [needle.encode() for needle in needles] or [b""]
         for batch in self._scanner.read(self._scanner.ranges_of(self._own, since_ms)):
@@ -268,9 +288,10 @@ class Tracer:
                 if value is None or not (message.topic() == self._names.dead or any(part in value for part in parts)):
                     continue
                 try:
-                    yield self._read(message, value)
+                    record, named = self._read(message, value)
                 except UnreadableRecord:
                     continue  # delivery makes a dead letter of an unreadable record
+                yield _Found(record, named, _trace_id_of(message))
 
     def _read(self, message: Message, value: bytes) -> tuple[_Record, _Named]:
         place = place_of(message)
@@ -298,6 +319,12 @@ class Tracer:
 def _named_in(job: Job) -> _Named:
     source = (job.source_topic, job.source_partition, job.source_offset)
     return _Named(job.event_id, job.job_id, job.subscription_id, source)
+
+
+def _trace_id_of(message: Message) -> str:
+    """Return the id of the trace in the headers of a record, empty if there is none."""
+    context = context_of(headers_of(message))
+    return "" if context is None else context.trace_id
 
 
 def _holds(ids: Collection[str]) -> Callable[[Message], bool]:

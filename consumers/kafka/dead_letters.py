@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
+from consumers.kafka.record_headers import headers_of
 from schemas.records.delivery import DeadLetter, DeadLetterCodec
 
 # A library's message may quote the bytes that it could not read.
@@ -33,7 +34,7 @@ def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max
     The topic of dead letters cannot take a record over `max_record` bytes. Its dead letter has the source without the
     bytes, which stay readable there.
     """
-    key, value, headers = record.key(), record.value(), _headers(record)
+    key, value, headers = record.key(), record.value(), headers_of(record)
     if len(key or b"") + len(value or b"") + _size(headers) > max_record:
         key, value, headers = None, None, ()
     letter = DeadLetter(
@@ -48,13 +49,6 @@ def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max
         headers=headers,
     )
     return key, _CODEC.encode(letter)
-
-
-def _headers(record: SourceRecord) -> tuple[tuple[str, bytes | None], ...]:
-    try:
-        return tuple(record.headers() or ())
-    except Exception:  # the client cannot return a name that is not UTF-8, and may raise anything
-        return ()
 
 
 def _size(headers: Headers) -> int:

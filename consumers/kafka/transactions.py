@@ -136,9 +136,12 @@ class Transactions:
             assert producer is not None
             producer.begin_transaction()
             produce = producer.produce
-            for topic, partition, key, value in records:
+            for topic, partition, key, value, headers in records:
                 topics.add(topic)
-                produce(topic, value, key, partition)
+                if headers is None:
+                    produce(topic, value, key, partition)
+                else:
+                    produce(topic, value, key, partition, headers=headers)
         except _BEGIN_ERRORS as error:
             _log.warning("transaction.begin_failed", error=str(error))
             producer = None

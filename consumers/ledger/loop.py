@@ -22,6 +22,7 @@ from consumers.kafka.topic_reader import Range, TopicReader
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.ledger.fold import fold
 from consumers.ledger.lookup import look_up
+from consumers.ledger.outcome_traces import OutcomeTraces
 from consumers.ledger.records import readers_of
 from consumers.ledger.rows import Advance, Kept, Unwritten
 from consumers.ledger.source import LedgerSource, start_of
@@ -43,7 +44,10 @@ T = TypeVar("T")
 
 
 class LedgerLoop:
-    """One ledger process. `now_s` is a monotonic clock, `now_ms` the time of day in Unix ms."""
+    """One ledger process. `now_s` is a monotonic clock, `now_ms` the time of day in Unix ms.
+
+    Without `traces` no header of an outcome is read.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,10 @@ class LedgerLoop:
         retention_days: int,
         now_s: Callable[[], float],
         now_ms: Callable[[], int],
+        traces: OutcomeTraces | None = None,
     ) -> None:
+        self._outcomes_topic = names.outcomes
+        self._traces = traces
         self._source = source
         self._writer = writer
         self._reader = reader
@@ -141,7 +148,7 @@ class LedgerLoop:
         if messages and not self._has_advanced:
             self._has_advanced = True
             self._due_s = self._now_s() + BATCH_S
-        read, take, unwritten = self._read, self._take, self._unwritten
+        read, take, unwritten, traces = self._read, self._take, self._unwritten, self._traces
         for message in messages:
             topic = message.topic()
             read[topic, message.partition()] = message.offset() + 1
@@ -149,6 +156,9 @@ class LedgerLoop:
                 take[topic](message, unwritten)
             except UnreadableRecord as error:
                 self._on_unreadable(message, error)
+                continue
+            if traces is not None and topic == self._outcomes_topic:
+                traces.on_read(message, unwritten.outcomes[-1])
 
     def _on_unreadable(self, message: SourceRecord, error: UnreadableRecord) -> None:
         """Report a record that is no record of Signpost. Its bytes stay on its topic as long as all others."""
@@ -166,6 +176,8 @@ class LedgerLoop:
         self._unwritten_from.clear()
         self._unwritten = Unwritten()
         self._has_advanced = False
+        if self._traces is not None:
+            self._traces.forget()
 
     def _find_positions(self, now_s: float) -> None:
         """Start to read when the positions in the database and the logs' beginnings and ends are known."""
@@ -222,6 +234,8 @@ class LedgerLoop:
         self._unwritten_from = dict(self._read)
         self._unwritten = Unwritten()
         self._has_advanced = False
+        if self._traces is not None:
+            self._traces.on_written()
 
     def _keep(self, now_s: float) -> None:
         """Remove a slice of old rows, or prepare for the days to come."""

@@ -18,6 +18,7 @@ from consumers.kafka.connectivity import ConnectivityMonitor
 from consumers.kafka.dead_letters import SourceRecord
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.router.commits import Commits
+from consumers.router.event_traces import EventTraces
 from consumers.router.output import EventRecords, Output
 from consumers.router.paused_partitions import PausedPartitions
 from consumers.router.routing import Decision, PauseReason, Routed, Router, UnreadableEvent
@@ -49,7 +50,10 @@ _UNACKNOWLEDGED: Final = f"the brokers have not acknowledged jobs or positions f
 
 
 class RouterLoop:
-    """One router; `run` until `stopping`. `now_s` is a monotonic clock in seconds."""
+    """One router; `run` until `stopping`. `now_s` is a monotonic clock in seconds.
+
+    Without `traces` no header of an event is read.
+    """
 
     def __init__(
         self,
@@ -65,8 +69,10 @@ class RouterLoop:
         now_s: Callable[[], float],
         max_uncommitted: int,
         drain_timeout: timedelta,
+        traces: EventTraces | None = None,
     ) -> None:
-        self._router = router
+        self._traces = traces
+        self._route_record = router.route if traces is None else traces.timed(router.route)
         self._subscribers = subscribers
         self._table = table
         self._source = source
@@ -209,7 +215,7 @@ class RouterLoop:
     def _route(self) -> None:
         """Route records that have arrived, until there is no room for more before a commit."""
         self._resume_partitions()
-        arrived, decided, route, commits = self._arrived, self._decided, self._router.route, self._commits
+        arrived, decided, route, commits = self._arrived, self._decided, self._route_record, self._commits
         while self._send() and (decided or arrived):
             if decided:
                 record, decision = decided.popleft()
@@ -234,7 +240,7 @@ class RouterLoop:
 
     def _resume_partitions(self) -> None:
         """Resume paused partitions whose record has a decision now. The record is sent before the next one is read."""
-        for resumed in self._paused.resume(self._subscribers.blocked, self._router.route):
+        for resumed in self._paused.resume(self._subscribers.blocked, self._route_record):
             self._decided.append((resumed.record, resumed.decision))
             self._source.resume(resumed.key)
 
@@ -252,6 +258,8 @@ class RouterLoop:
                 _log.warning("record.dead_lettered", sender=sender, reason=reason, **place)
             case _:
                 assert_never(decision)
+        if self._traces is not None:
+            self._unsent.headers = self._traces.start(record, decision)
 
     def _send(self) -> bool:
         """Continue to send the records of the current event; return True once all are sent.
@@ -268,6 +276,8 @@ class RouterLoop:
         if len(self._arrived) < BATCH:  # otherwise records would arrive faster than they are routed
             self._suspended_since_s = None
         self._commits.sent(event.key, event.next_offset, event.count, event.size)
+        if self._traces is not None:
+            self._traces.end()
         return True
 
     def _pause_before(self, record: SourceRecord, why: PauseReason) -> None:

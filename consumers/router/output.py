@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from consumers.kafka.admin import CLIENT_ERRORS
 from consumers.kafka.positions import PartitionKey
 from consumers.router.jobs import KeyValue
 from schemas.records.topics import FIRST, RECORD_OVERHEAD, TopicNames
+from schemas.records.trace_context import RecordHeaders
 
 _log = structlog.get_logger("router")
 _kafka_log = logging.getLogger("signpost.kafka.producer")
@@ -65,6 +67,7 @@ class EventRecords:
     count: int = 0  # sent records
     size: int = 0  # of sent records, in bytes
     next: KeyValue | None = None  # made, but there was no room for it
+    headers: RecordHeaders | None = None  # of all records: the context of a trace
 
 
 class Output:
@@ -82,7 +85,10 @@ class Output:
 
     def send(self, event: EventRecords) -> bool:
         """Send records while there is room, up to PART_BYTES; return whether all have been sent."""
-        produce, topic = self._producer.produce, event.topic
+        produce: Callable[..., None] = self._producer.produce
+        topic = event.topic
+        if event.headers is not None:
+            produce = partial(produce, headers=event.headers)
         stop_at = event.size + PART_BYTES
         self.is_full = False
         records = event.records if event.next is None else chain((event.next,), event.records)

@@ -65,6 +65,11 @@ TABLE_STALENESS: Final = Spec(
 UNREADABLE: Final = Spec(
     "signpost_unreadable_records_total", "Unreadable records, which became dead letters.", ("reason",)
 )
+SPANS: Final = Spec(
+    "signpost_trace_spans_total",
+    "Spans of traces: exported, failed (the collector did not take them), or dropped (the queue was full).",
+    ("result",),
+)
 DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delivery.", ("reason",))
 LINES_OMITTED: Final = Spec(
     "signpost_log_lines_omitted_total",

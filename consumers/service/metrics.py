@@ -32,6 +32,8 @@ AttemptResult: TypeAlias = Literal["delivered", "retry", "dead"]
 RESULTS: Final[tuple[AttemptResult, ...]] = ("delivered", "retry", "dead")
 TransactionResult: TypeAlias = Literal["committed", "aborted", "unknown"]
 TRANSACTION_RESULTS: Final[tuple[TransactionResult, ...]] = ("committed", "aborted", "unknown")
+SpanResult: TypeAlias = Literal["exported", "failed", "dropped"]
+SPAN_RESULTS: Final[tuple[SpanResult, ...]] = ("exported", "failed", "dropped")
 SampledEvent: TypeAlias = Literal["delivery.attempted", "api.requested"]
 
 # An event from 1970 would outweigh the ages of all others in the sum.
@@ -60,6 +62,7 @@ class RoleMetrics:
         self._unusable = Gauge(specs.TABLE_UNUSABLE, self.registry)
         self._staleness = Gauge(specs.TABLE_STALENESS, self.registry)
         self._unreadable = Counter(specs.UNREADABLE, self.registry, reasons.DEAD_RECORDS)
+        self._spans = Counter(specs.SPANS, self.registry, SPAN_RESULTS)
 
     def set_role_start(self, unix_s: float) -> None:
         """Set when the role started in this process."""
@@ -93,6 +96,14 @@ class RoleMetrics:
     def on_unreadable(self, reason: str, count: int = 1) -> None:
         """Count unreadable records."""
         self._unreadable.add((reason,), count)
+
+    def on_spans(self, result: SpanResult, count: int) -> None:
+        """Count spans of traces.
+
+        The thread of the role calls this for dropped spans, that of the export for the others: each has values of its
+        own.
+        """
+        self._spans.add((result,), count)
 
     def _event_labels(self, sender: str, event_type: str) -> Labels:
         """Return the labels of an event, with `other` for unknown values."""

@@ -139,6 +139,8 @@ def lines_of(one: Explanation) -> list[str]:
     ]
     if one.found_by:
         lines.append(printable(f"found by {one.found_by}"))
+    if one.trace_id:
+        lines.append(f"trace {one.trace_id}")
     if one.trouble:
         lines.append(printable(one.trouble))
     letters = [f"{partition}:{offset}" for _, partition, offset in one.dead_letters]

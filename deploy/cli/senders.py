@@ -102,6 +102,7 @@ def _as_json(sender: Sender) -> dict[str, Any]:
         ],
         "any_event_type": sender.any_type is not None,
         "headers": [*sender.header_templates, *sender.signature.header_names],
+        "trace_context": sender.trace_context,
         "needs_secret": sender.needs_secret,
         "secrets_that_sign": "all" if signs_with_all(sender) else "newest",
         "schedule": [format_duration(wait) for wait in sender.schedule],

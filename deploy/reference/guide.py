@@ -56,7 +56,7 @@ def guide(
     sections = [
         _head(sender, notes),
         _request(sender, examples, notes),
-        _headers(headers),
+        _headers(sender, headers),
         _body(sender),
         _event_types(sender, headers, schemas),
         _responses(sender),
@@ -99,7 +99,11 @@ def _request(sender: Sender, examples: Mapping[str, Sequence[Example]], notes: M
     )
 
 
-def _headers(headers: list[Header]) -> str:
+def _headers(sender: Sender, headers: list[Header]) -> str:
+    traced = (
+        "A request can have `traceparent` ([W3C Trace Context](https://www.w3.org/TR/trace-context/)): the trace of "
+        "the event in the sender's systems. You may ignore it.\n"
+    )
     rows = [
         (code(header.name), _header_value(header), "yes" if header.always else "if the subscription has a secret")
         for header in headers
@@ -108,6 +112,7 @@ def _headers(headers: list[Header]) -> str:
         "## Headers\n\n"
         f"{table(('Header', 'Value', 'In every request'), rows)}\n"
         "Header names are case-insensitive. A subscription can have additional headers.\n"
+        f"{traced if sender.trace_context else ''}"
     )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from confluent_kafka import Consumer, TopicPartition
@@ -21,6 +21,7 @@ from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.endpoint_report import EndpointReport, EndpointReports
 from consumers.delivery.housekeeping import Housekeeping
 from consumers.delivery.http.client import HttpClient
+from consumers.delivery.job_trace import JobTraces
 from consumers.delivery.long_timeouts import LongTimeouts
 from consumers.delivery.loop import Clocks, DeliveryLoop, ProcessLimits
 from consumers.delivery.partitions.assignment import Assignment
@@ -56,11 +57,15 @@ from deploy.config.wanted_topics import wanted_topics
 from deploy.roles.delivery_rules import admission_limits, health_policy, outcome_log_of
 from deploy.roles.endpoints_page import endpoints_page
 from deploy.roles.http_client import http_client_of
+from deploy.roles.tracing import tracing_of
 from schemas.input.durations import milliseconds
 from schemas.network.egress import EgressPolicy
 from schemas.records.topics import RECORD_OVERHEAD, delays_of
 from schemas.senders.sender import Sender
 from schemas.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.service.opentelemetry_spans import Tracing
 
 _log = structlog.get_logger("delivery")
 _CLOCKS: Final = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
@@ -77,6 +82,7 @@ class DeliveryRole:
     loop: DeliveryLoop
     reports: Snapshots[EndpointReport]
     outcome_log: OutcomeLog
+    tracing: Tracing | None = None
     starting: str | None = "the topics have not been checked yet"
 
     @property
@@ -105,6 +111,8 @@ class DeliveryRole:
         finally:
             self.outcome_log.flush()
             self.transactions.close()
+            if self.tracing is not None:
+                self.tracing.close()
 
     def _on_waiting(self, reason: str | None) -> None:
         self.starting = reason
@@ -130,12 +138,13 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
     """Create and connect the parts of a delivery process, without a request to a broker."""
     check_drain_timeout(settings, senders_of(settings))
     parts = _parts(settings, instance)
+    tracing = tracing_of(settings, "deliver", parts.metrics)
     reports = Snapshots(
         EndpointReports(parts.admission, parts.health, parts.table, parts.reader, settings.partitions).make
     )
     loop = DeliveryLoop(
         reader=parts.reader,
-        scheduler=_scheduler(parts),
+        scheduler=_scheduler(parts, None if tracing is None else JobTraces(tracing.spans)),
         client=parts.client,
         outbox=parts.outbox,
         committer=parts.committer,
@@ -146,7 +155,9 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
         limits=ProcessLimits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
     )
     clients = parts.clients
-    return DeliveryRole(settings, parts.metrics, clients.admin, clients.transactions, loop, reports, parts.outcome_log)
+    return DeliveryRole(
+        settings, parts.metrics, clients.admin, clients.transactions, loop, reports, parts.outcome_log, tracing
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +230,7 @@ def _parts(settings: Settings, instance: int | None) -> _Parts:
     )
 
 
-def _scheduler(parts: _Parts) -> Scheduler:
+def _scheduler(parts: _Parts, traces: JobTraces | None) -> Scheduler:
     return Scheduler(
         subscriptions=parts.table,
         client=parts.client,
@@ -232,6 +243,7 @@ def _scheduler(parts: _Parts) -> Scheduler:
         metrics=parts.metrics,
         clock=_CLOCKS.unix_ms,
         monotonic_ms=_CLOCKS.monotonic_ms,
+        traces=traces,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from confluent_kafka.admin import AdminClient
@@ -19,6 +20,7 @@ from consumers.kafka.topics import ledger_group
 from consumers.kafka.waiting_records import TUNING, WaitingRecords
 from consumers.ledger.database import SQLITE, migrate
 from consumers.ledger.loop import LedgerLoop
+from consumers.ledger.outcome_traces import OutcomeTraces
 from consumers.ledger.postgresql import PostgresWriter
 from consumers.ledger.records import readers_of
 from consumers.ledger.source import LedgerSource
@@ -29,7 +31,11 @@ from consumers.service.startup import await_topics
 from consumers.service.status_server import StatusPage
 from consumers.service.topic_retention import watching_retention
 from deploy.config.wanted_topics import wanted_topics
+from deploy.roles.tracing import tracing_of
 from schemas.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.service.opentelemetry_spans import Tracing
 
 _RETRY_S = 1.0
 _log = structlog.get_logger("ledger")
@@ -44,6 +50,7 @@ class LedgerRole:
     url: str
     metrics: LedgerMetrics
     admin: AdminClient
+    tracing: Tracing | None = None
     loop: LedgerLoop | None = None
     starting: str | None = "the topics have not been checked yet"
     pages: Mapping[str, StatusPage] = field(default_factory=dict)
@@ -67,8 +74,12 @@ class LedgerRole:
             return True
         self.loop = self._loop()
         _log.info("ledger.started", address=address, database=make_url(self.url).get_backend_name())
-        with watching_retention(self.admin, readers_of(self.settings.names), self.metrics.set_retention):
-            return self.loop.run(stopping)
+        try:
+            with watching_retention(self.admin, readers_of(self.settings.names), self.metrics.set_retention):
+                return self.loop.run(stopping)
+        finally:
+            if self.tracing is not None:
+                self.tracing.close()
 
     def _await_database(self, stopping: Callable[[], bool]) -> bool:
         """Wait until the database has its tables; False if `stopping`."""
@@ -103,6 +114,7 @@ class LedgerRole:
             retention_days=self.settings.ledger_retention // timedelta(days=1),
             now_s=time.monotonic,
             now_ms=lambda: time.time_ns() // 1_000_000,
+            traces=None if self.tracing is None else OutcomeTraces(self.tracing.spans),
         )
 
     def _on_waiting(self, reason: str | None) -> None:
@@ -121,4 +133,5 @@ def writer_of(url: str) -> LedgerWriter:
 def build(url: str, settings: Settings, instance: int | None) -> LedgerRole:
     """Create the parts of a ledger process, without a request to a broker or the database."""
     admin = AdminClient({**settings.kafka_properties()}, logger=logging.getLogger("signpost.kafka"))
-    return LedgerRole(settings, instance, url, LedgerMetrics(), admin)
+    metrics = LedgerMetrics()
+    return LedgerRole(settings, instance, url, metrics, admin, tracing_of(settings, "ledger", metrics))

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 from confluent_kafka.admin import AdminClient
@@ -18,6 +19,7 @@ from consumers.kafka.topic_reader import TopicReader
 from consumers.kafka.topics import router_group
 from consumers.kafka.truncation import Truncation
 from consumers.kafka.waiting_records import TUNING, WaitingRecords
+from consumers.router.event_traces import EventTraces
 from consumers.router.loop import RouterLoop
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
@@ -34,9 +36,13 @@ from consumers.service.topic_retention import watching_retention
 from consumers.subscriptions.table import SubscriptionTable
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import sources_of, wanted_topics
+from deploy.roles.tracing import tracing_of
 from schemas.catalog.errors import SettingsError
 from schemas.senders.sender import Sender
 from schemas.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.service.opentelemetry_spans import Tracing
 
 _log = structlog.get_logger("router")
 
@@ -62,6 +68,7 @@ class RouterRole:
     loop: RouterLoop
     topics: tuple[str, ...]
     registry: SchemaRegistry | None
+    tracing: Tracing | None = None
     starting: str | None = "the topics have not been checked yet"
     pages: Mapping[str, StatusPage] = field(default_factory=dict)
 
@@ -93,6 +100,8 @@ class RouterRole:
             self.table.close()
             if self.registry is not None:
                 self.registry.close()
+            if self.tracing is not None:
+                self.tracing.close()
 
     def _on_waiting(self, reason: str | None) -> None:
         self.starting = reason
@@ -105,6 +114,7 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
     names = settings.names
     senders = source_senders(settings)
     metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in senders_of(settings).items()})
+    tracing = tracing_of(settings, "router", metrics)
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
     connectivity = ConnectivityMonitor(kafka, _log, metrics.set_waiting_for_broker)
     subscribers = Subscribers()
@@ -139,8 +149,9 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
         now_s=time.monotonic,
         max_uncommitted=settings.max_uncommitted,
         drain_timeout=settings.drain_timeout,
+        traces=None if tracing is None else EventTraces(tracing.spans),
     )
-    return RouterRole(settings, metrics, admin, table, loop, tuple(senders), registry)
+    return RouterRole(settings, metrics, admin, table, loop, tuple(senders), registry, tracing)
 
 
 def _on_truncated(metrics: RouterMetrics, output: Output) -> Callable[[Truncation], None]:

@@ -113,14 +113,16 @@ class EventPublisher:
         else:  # send the queued events, but keep the original error
             self._producer.flush(self._timeout.total_seconds())
 
-    def publish(self, event: Event | Mapping[str, Any], key: str | None = None) -> Event:
+    def publish(
+        self, event: Event | Mapping[str, Any], key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Event:
         """Validate and queue an event; return it as published, with its id and time.
 
-        A mapping is an event in JSON form (`created_at`: ISO 8601). EventError: the event is invalid. Unavailable: the
-        broker did not acknowledge an earlier event.
+        A mapping is an event in JSON form (`created_at`: ISO 8601). `headers` are those of the Kafka record, such as
+        `traceparent`. EventError: the event is invalid. Unavailable: the broker did not acknowledge an earlier event.
         """
         prepared = self.prepare(event, key)
-        self.publish_prepared(prepared)
+        self.publish_prepared(prepared, headers)
         return prepared.event
 
     def prepare(self, event: Event | Mapping[str, Any], key: str | None = None, origin: str = "") -> Prepared:
@@ -166,14 +168,17 @@ class EventPublisher:
                     f"({name}): publish less data, or a link to it"
                 )
 
-    def publish_prepared(self, prepared: Prepared) -> None:
+    def publish_prepared(self, prepared: Prepared, headers: Mapping[str, str] | None = None) -> None:
         """Queue a prepared event; Unavailable if the broker did not acknowledge an earlier event."""
         self._producer.poll(0)
         self._raise_failures()
         lost_s = time.monotonic() + self._timeout.total_seconds() + _LOST_AFTER_S
+        pairs: list[tuple[str, str | bytes | None]] = list((headers or {}).items())
         while True:
             try:
-                self._producer.produce(self.topic, prepared.value, prepared.key, on_delivery=self._delivered)
+                self._producer.produce(
+                    self.topic, prepared.value, prepared.key, headers=pairs, on_delivery=self._delivered
+                )
             except BufferError:  # the queue is full: wait for delivery reports
                 if time.monotonic() > lost_s:
                     raise self._no_response(len(self._producer)) from None

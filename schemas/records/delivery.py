@@ -19,6 +19,7 @@ from schemas.catalog.errors import UnreadableRecord
 from schemas.records.job_record import UNKNOWN_OFFSET as UNKNOWN_OFFSET  # noqa: PLC0414  # mypy: exported from here as well
 from schemas.records.job_record import job_fields, moved_record, source_bytes, type_bytes
 from schemas.records.outcome_record import outcome_fields
+from schemas.records.trace_context import TraceContext
 
 # Namespace of job and event ids (a random uuid4 that never changes): f3b1f1e6-7c0e-4c0f-9d0c-0f2f6d1a54c7
 _NAMESPACE: Final = bytes.fromhex("f3b1f1e67c0e4c0f9d0c0f2f6d1a54c7")
@@ -176,6 +177,14 @@ class Outcome:
     partition: int
     first_offset: int
     response_not_kept: int = 0
+    # The span of the attempt, in the headers of the record and not in its value.
+    trace: TraceContext | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the trace with this attempt, in hexadecimal; None if there is no recorded trace."""
+        trace = self.trace
+        return trace.trace_id if trace is not None and trace.is_sampled else None
 
 
 class OutcomeCodec:

@@ -107,10 +107,11 @@ class BodySection(FileModel):
 
 
 class DeliverySection(FileModel):
-    """`[delivery]`: timeout of an attempt, and delay after each failed attempt."""
+    """`[delivery]`: timeout of an attempt, delay after each failed attempt, and whether requests have `traceparent`."""
 
     timeout: Wait
     schedule: tuple[Wait, ...]
+    trace_context: StrictBool = False
 
 
 class KafkaSection(FileModel):

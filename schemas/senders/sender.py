@@ -43,6 +43,7 @@ class Sender:
     if the body is the payload alone. `time_format` is the format of times in the body. `max_subscriptions` is the limit
     per customer. `type_count` says how many event types a subscription names, `has_filters` whether it has filters.
     `header_constants` are values of placeholders in `header_templates`: by placeholder, then event type.
+    `trace_context`: a request of a traced job has the header `traceparent`.
     """
 
     folder: Traversable
@@ -54,6 +55,7 @@ class Sender:
     aliases: Mapping[str, str]
     schedule: tuple[timedelta, ...]
     timeout: timedelta
+    trace_context: bool
     max_body: int
     max_subscriptions: int | None
     type_count: TypeCount
@@ -193,6 +195,7 @@ def load_sender(folder: Traversable) -> Sender:
         aliases=MappingProxyType({alias: name for name, line in lines.items() for alias in line.aliases}),
         schedule=parsed.delivery.schedule,
         timeout=parsed.delivery.timeout,
+        trace_context=parsed.delivery.trace_context,
         max_body=parsed.body.max_bytes,
         max_subscriptions=parsed.limits.subscriptions,
         type_count=parsed.subscriptions.event_types,

@@ -250,6 +250,20 @@ class Settings(BaseModel):
         le=1_000_000,
     )
 
+    traces: Literal["off", "otlp"] = _setting(
+        "off",
+        "Traces of events and deliveries: off, or otlp (OTLP over HTTP), which needs the extra `tracing`. "
+        "OpenTelemetry's variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, configure the export.",
+    )
+    traces_ratio: float = _setting(
+        1,
+        "Share of the traces that begin here, at events without a `traceparent`. The header of an event decides for "
+        "the others.",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _flatten_kafka(cls, values: Any) -> Any:

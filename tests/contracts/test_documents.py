@@ -158,6 +158,7 @@ def test_guide_has_every_header_key_and_wait(sender: Sender) -> None:
     assert [f"| `{key}` |" for key in sender.envelope_keys if f"| `{key}` |" not in guide] == []
     assert f"There are {len(sender.schedule) + 1} attempts" in guide
     assert len(re.findall(r"^\| \d+ \| \d+ (?:s|min|h) \|", guide, re.MULTILINE)) == len(sender.schedule)
+    assert ("`traceparent`" in guide) == sender.trace_context == (sender.name == "standard")
     links = set(re.findall(r"\]\((?!https:)([^)]+)\)", guide))
     assert links <= files.keys()
     assert files.keys() - links == {"guide.md"}

@@ -1,8 +1,7 @@
 """Optional parts of the machine: a test that needs a missing part is skipped, and the skip names the part.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,curl,docker,jdk,postgres,sphinx,prometheus,promtool,cc (or some of them) makes a
-missing part a failure.
-A broker is not optional: without one the tests that need it always fail.
+SIGNPOST_TEST_REQUIRE=netns,node,go,curl,docker,jdk,postgres,sphinx,prometheus,promtool,cc,otelcol (or some of them)
+makes a missing part a failure. A broker is not optional: without one the tests that need it always fail.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from hatch_build import missing_tools
 from tests.support.postgres import programs
 
 REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
+# Names of the OpenTelemetry Collector's program, by its distributions.
+COLLECTORS: Final = ("otelcol", "otelcol-contrib", "otelcorecol")
 
 
 def _runs(*command: str) -> bool:
@@ -59,6 +60,10 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     "promtool": (
         lambda: _runs("promtool", "--version"),
         "Prometheus' `promtool` (on Debian: apt-get install --no-install-recommends prometheus)",
+    ),
+    "otelcol": (
+        lambda: any(_runs(name, "--version") for name in COLLECTORS),
+        f"an OpenTelemetry Collector ({', '.join(f'`{name}`' for name in COLLECTORS)})",
     ),
     "cc": (lambda: missing_tools() is None, "a C compiler (`cc`), with Python's headers"),
 }

@@ -147,9 +147,14 @@ class ResultHandler:
             return isinstance(found, Deleted)
         return found.value.activation > endpoint.activation or found.value.target != endpoint.target
 
-    def _ended(self, task: DeliveryTask, outcome: Outcome, trace_id: str | None = None) -> OutgoingRecord:
-        """Count and log an outcome, and return its record. `trace_id` is that of the attempt's trace."""
-        self._metrics.on_outcome(outcome, task.limited, trace_id)
+    def _ended(self, task: DeliveryTask, outcome: Outcome) -> OutgoingRecord:
+        """Count and log an outcome, end its span, and return its record."""
+        trace_id: str | None = None
+        recorded_id: str | None = None
+        if task.trace is not None:
+            outcome.trace = task.trace.end(outcome)
+            trace_id, recorded_id = outcome.trace.trace_id, outcome.trace_id
+        self._metrics.on_outcome(outcome, task.limited, recorded_id)
         self._outcome_log.write(outcome, trace_id)
         return self._recorder.outcome(outcome)
 

@@ -19,6 +19,7 @@ from schemas.catalog.errors import UnreadableRecord
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
 from schemas.records.health import encode_health, encode_operation
 from schemas.records.topics import TopicNames
+from schemas.records.trace_context import RecordHeaders
 
 RESPONSE_KEPT: Final = 1_024
 _MASK: Final = b"***"
@@ -42,20 +43,23 @@ class Recorder:
     def outcome(self, outcome: Outcome) -> OutgoingRecord:
         """Return the record of an outcome."""
         key = outcome.job.subscription_id.encode()
-        return OutgoingRecord(self._names.outcomes, ANY_PARTITION, key, self._outcomes.encode(outcome))
+        headers = None if outcome.trace is None else outcome.trace.headers()
+        return OutgoingRecord(self._names.outcomes, ANY_PARTITION, key, self._outcomes.encode(outcome), headers)
 
     def retry(self, task: DeliveryTask, due_at_ms: int, now_ms: int) -> OutgoingRecord:
         """Return the job for its next attempt, for the delay topic that fits its due time."""
         delay_topic = self._delay_topics.fit(due_at_ms - now_ms) or self._delay_topics.deferral
-        return self._job(task, delay_topic, attempt=task.job.attempt + 1, due_at_ms=due_at_ms)
+        headers = None if task.trace is None else task.trace.next_job.headers()
+        return self._job(task, delay_topic, headers, attempt=task.job.attempt + 1, due_at_ms=due_at_ms)
 
     def moved(self, task: DeliveryTask, delay_topic: DelayTopic) -> OutgoingRecord:
         """Return the job unchanged, for another delay topic. This does not use up an attempt."""
-        return self._job(task, delay_topic, attempt=task.job.attempt, due_at_ms=task.job.due_at_ms)
+        headers = None if task.trace is None else task.trace.headers
+        return self._job(task, delay_topic, headers, attempt=task.job.attempt, due_at_ms=task.job.due_at_ms)
 
     def dead(self, task: DeliveryTask, reason: str, detail: str, at_ms: int) -> OutgoingRecord:
         """Return the dead letter of a job that ended at `at_ms` (Unix ms)."""
-        job = task.job
+        job, trace = task.job, task.trace
         partition = task.partition
         letter = DeadLetter(
             reason=reason,
@@ -66,12 +70,14 @@ class Recorder:
             at_ms=at_ms,
             key=job.subscription_id.encode(),
             value=task.value if len(task.value) <= self._max_record else None,
+            headers=() if trace is None else trace.next_job.pairs(),
             job_id=job.job_id,
             subscription_id=job.subscription_id,
             event_id=job.event_id,
             attempts=job.attempt,
         )
-        return OutgoingRecord(self._names.dead, ANY_PARTITION, letter.key, self._letters.encode(letter))
+        headers = None if trace is None else trace.attempt.headers()
+        return OutgoingRecord(self._names.dead, ANY_PARTITION, letter.key, self._letters.encode(letter), headers)
 
     def unreadable(self, message: Message, error: UnreadableRecord, now_ms: int) -> OutgoingRecord:
         """Return the dead letter of an unreadable record, with its bytes."""
@@ -97,11 +103,20 @@ class Recorder:
         key, value = truncated.record(now_ms)
         return OutgoingRecord(self._names.operations, ANY_PARTITION, key, value)
 
-    def _job(self, task: DeliveryTask, delay_topic: DelayTopic, *, attempt: int, due_at_ms: int) -> OutgoingRecord:
+    def _job(
+        self,
+        task: DeliveryTask,
+        delay_topic: DelayTopic,
+        headers: RecordHeaders | None,
+        *,
+        attempt: int,
+        due_at_ms: int,
+    ) -> OutgoingRecord:
         job = task.job
         value = self._jobs.moved(job, task.value, attempt=attempt, due_at_ms=due_at_ms, first_offset=task.first_offset)
         # All jobs of a subscription have the same partition number, so that one process delivers them.
-        return OutgoingRecord(delay_topic.topic, task.partition.number, job.subscription_id.encode(), value)
+        key = job.subscription_id.encode()
+        return OutgoingRecord(delay_topic.topic, task.partition.number, key, value, headers)
 
 
 def outcome_of(

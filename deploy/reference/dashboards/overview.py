@@ -299,4 +299,11 @@ def _processes() -> tuple[Panel, ...]:
             "bytes",
             width=6,
         ),
+        Panel(
+            "Spans of traces",
+            "Per second. The collector did not take failed ones; dropped ones found the queue full.",
+            (PanelQuery("sum by (result) (rate(signpost_trace_spans_total{@}[$__rate_interval]))", "{{result}}"),),
+            "ops",
+            width=24,
+        ),
     )

@@ -31,6 +31,7 @@ _STAND_INS: Final = (
     "awaited_subscriptions",
     "confirms",
     "endpoint_report",
+    "job_trace",
     "partition_model",
     "recovery_model",
     "scheduler_model",

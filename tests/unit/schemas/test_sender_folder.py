@@ -59,6 +59,11 @@ def test_folder_is_loaded_by_its_name(folder: Path):
         ('"alert_token"]', '"alert_tokn"]', "kafka.key: no event type has a field 'alert_tokn' in data"),
         ('"case.created" =', '"all" =', "event_types.all: an event type has only letters"),
         ("required =", 'required = "yes" #', "signature.required: expected true or false (found 'yes')"),
+        (
+            "timeout =",
+            'trace_context = "yes"\ntimeout =',
+            "delivery.trace_context: expected true or false (found 'yes')",
+        ),
         ("max_bytes = 262144", 'max_bytes = "262144"', "body.max_bytes: expected a whole number (found '262144')"),
     ],
 )

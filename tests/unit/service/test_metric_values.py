@@ -54,6 +54,8 @@ def common(metrics: RoleMetrics) -> None:
     metrics.set_retention({"events": 86_400.0})
     metrics.set_table(43, 44)
     metrics.on_unreadable("truncated", 45)
+    metrics.on_spans("exported", 46)
+    metrics.on_spans("dropped", 47)
 
 
 def router() -> RouterMetrics:
@@ -137,6 +139,8 @@ COMMON: Final[list[tuple[Sample, float]]] = [
     (("signpost_table_entries", {"table": "subscriptions"}), 43),
     (("signpost_table_unusable_records", {"table": "subscriptions"}), 44),
     (("signpost_unreadable_records_total", {"reason": "truncated"}), 45),
+    (("signpost_trace_spans_total", {"result": "exported"}), 46),
+    (("signpost_trace_spans_total", {"result": "dropped"}), 47),
 ]
 ROUTER: Final[list[tuple[Sample, float]]] = [
     (("signpost_build_info", {"role": "router", **BUILD}), 1),
