@@ -46,11 +46,11 @@ def state_of(url: str) -> DatabaseState:
     try:
         with reads.engine.connect() as connection:
             version = version_of(connection)
-            server = connection.dialect.server_version_info
+            server = tuple(part for part in connection.dialect.server_version_info or () if isinstance(part, int))
     except SQLAlchemyError as error:
         raise away(error) from error
     finally:
         reads.close()
     if version is None:
         return NoLedgerTables()
-    return LedgerTables(version, tuple(known_versions()), () if is_sqlite or server is None else tuple(server))
+    return LedgerTables(version, tuple(known_versions()), () if is_sqlite else server)

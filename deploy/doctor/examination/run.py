@@ -24,7 +24,7 @@ from deploy.doctor.examination.context import (
     Report,
 )
 from deploy.doctor.examination.records import examine_records
-from deploy.doctor.findings import AREAS, Observed
+from deploy.doctor.findings import AREAS, Area, Observed
 from deploy.doctor.reading.services import RegistryReading, read_registry
 from deploy.doctor.reading.settings import read_refusals
 from schemas.catalog.errors import SettingsError
@@ -38,7 +38,7 @@ def examine(load: Callable[[], Loaded], request: ExaminationRequest, environment
     try:
         loaded = load()
     except SettingsError as refused:
-        others = {area: "the settings cannot be read" for area in AREAS if area != "settings"}
+        others: dict[Area, str] = {area: "the settings cannot be read" for area in AREAS if area != "settings"}
         return Report(check_unreadable(str(refused)), others)
     context = Context(loaded, request, environment)
     _examine(context)
