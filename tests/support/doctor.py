@@ -146,8 +146,22 @@ def _subscribe(world: World) -> None:
     writer = writer_of(properties, world.names)
     try:
         drafts = [
-            Draft(ID, "zenoo", "acme", url, event_types=("*",), secret=Given("a-secret-of-acme-0123456789")),
-            Draft(TESTED, "onboarding", "acme", url, event_types=("all",), secret=Generate()),
+            Draft(
+                id=ID,
+                sender="zenoo",
+                customer_id="acme",
+                url=url,
+                event_types=("*",),
+                secret=Given("a-secret-of-acme-0123456789"),
+            ),
+            Draft(
+                id=TESTED,
+                sender="onboarding",
+                customer_id="acme",
+                url=url,
+                event_types=("all",),
+                secret=Generate(),
+            ),
         ]
         writer.write([Apply(draft) for draft in drafts], AUTHOR)
         world.subscriptions = present(writer)
