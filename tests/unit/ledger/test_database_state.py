@@ -22,10 +22,10 @@ def test_present_tables_have_the_newest_version(database: Database) -> None:
     assert bool(state.server) is database.url.startswith("postgresql")
 
 
-def test_empty_server_has_no_tables(server_url: str) -> None:
+def test_empty_server_has_no_tables(postgres_url: str) -> None:
     """A database that the ledger has not used yet has no tables, also after it was read."""
-    assert state_of(server_url) == NoLedgerTables()
-    assert state_of(server_url) == NoLedgerTables()
+    assert state_of(postgres_url) == NoLedgerTables()
+    assert state_of(postgres_url) == NoLedgerTables()
 
 
 def test_missing_file_is_not_created(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from consumers.kafka.dead_letters import SourceRecord
 from consumers.router.event_traces import EventTraces
+from consumers.router.loop import RouterLoop
 from consumers.router.routing import Decision, Routed, Routing, UnreadableEvent
 from schemas.records.trace_context import TRACEPARENT, TRACESTATE
 from tests.support.spans import SpansInMemory, id_of, parent_of
@@ -152,8 +153,11 @@ class AskedWorld(World):
 
 
 @pytest.mark.parametrize("is_traced", [False, True])
-def test_router_reads_headers_only_with_traces(traced: Traced, is_traced: bool) -> None:
+def test_router_reads_headers_only_with_traces(
+    traced: Traced, is_traced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without traces the router never calls the client for the headers of an event."""
+    monkeypatch.setattr(RouterLoop, "_observe", lambda _self: None)
     world = AskedWorld(events=3, jobs=2, commit_s=0.003)
     assert world.loop._traces is None
     if is_traced:
