@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 
 from consumers.kafka.admin import REQUEST_ERRORS, TIMEOUT_S, result, sentence_of
 
-_log = structlog.get_logger("retention")
+_log = structlog.get_logger("topic_retention")
 _EVERY_S: Final = 300.0
 _RETRY_S: Final = 30.0
 
@@ -49,7 +49,7 @@ def _watch(
         try:
             on_retention(retention_of(admin, topics))
         except REQUEST_ERRORS as error:  # the present values stay
-            _log.info("retention.lookup_failed", error=sentence_of(error))
+            _log.info("topic_retention.lookup_failed", error=sentence_of(error))
             ended.wait(_RETRY_S)
         else:
             ended.wait(_EVERY_S)
