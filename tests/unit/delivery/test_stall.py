@@ -191,7 +191,6 @@ def test_loop_with_startable_jobs_does_not_sleep(stalling: StallingLoop, monkeyp
 
 def test_throughput_measurement_restarts_after_each_broker_outage(stalling: StallingLoop) -> None:
     """While the loop is paused, endpoints get no requests. That does not lower their measured throughput.
-
     This holds as well for the second outage within a minute, which has no line in the log.
     """
     for _outage in range(2):
