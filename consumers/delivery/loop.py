@@ -226,16 +226,19 @@ class DeliveryLoop:
     def _report_pause(self, reason: str | None, monotonic_ms: int) -> None:
         """Log a pause that has lasted a second, and its end. Each reason is logged at most once a minute.
 
-        With a slow broker the loop pauses in every transaction.
+        With a slow broker the loop pauses in every transaction. Endpoints get no requests meanwhile, so their measured
+        throughput is discarded: it would defer the jobs that are read during the pause, or right after it.
         """
         if reason is None:
-            if self._logged and self.paused_by is not None:
-                _log.info("delivery.resumed", after=self.paused_by)
-                # Endpoints got no requests meanwhile: the time does not count for their throughput.
+            if self.paused_by is not None:
+                if self._logged:
+                    _log.info("delivery.resumed", after=self.paused_by)
                 self._scheduler.on_stall(self._now())
             self.paused_by = None
             self._restart_policy.record_progress(monotonic_ms / 1_000)
         elif reason != self.paused_by and self._restart_policy.idle_s(monotonic_ms / 1_000) > _LOG_AFTER_S:
+            if self.paused_by is None:
+                self._scheduler.on_stall(self._now())
             self.paused_by = reason
             self._logged = monotonic_ms >= self._log_again_ms.get(reason, 0)
             if self._logged:
@@ -243,15 +246,15 @@ class DeliveryLoop:
                 _log.warning("delivery.paused", reason=reason)
 
     def _reason_to_pause(self, now_ms: int, monotonic_ms: int) -> str | None:
-        if not self._reader.owns:
-            return _NO_PARTITIONS
-        if self._committer.is_overdue(now_ms):
+        owns = self._reader.owns
+        if owns and self._committer.is_overdue(now_ms):
             return _NO_COMMIT
-        if self._unverified_until is not None:
+        if owns and self._unverified_until is not None:
             return _UNVERIFIED
+        # Brokers that do not respond are the reason also when the partitions were lost with them.
         if not self._table.is_fresh(monotonic_ms):
             return _STALE_TABLE
-        return None
+        return None if owns else _NO_PARTITIONS
 
     def _read(self, monotonic_ms: int) -> None:
         if monotonic_ms - self._idle_ms < _BUSY_AFTER_MS:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import os
-import random
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -31,13 +31,14 @@ _FIRST_PORT = 10_000
 _PORTS_EACH = 500
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# In turn, so that a port comes again only after all others: two roles that start at the same time never get one port.
+_PORTS = cycle(range(_FIRST_PORT + _WORKER * _PORTS_EACH, _FIRST_PORT + (_WORKER + 1) * _PORTS_EACH))
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free and that no other test process returns."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    ports = range(_FIRST_PORT + worker * _PORTS_EACH, _FIRST_PORT + (worker + 1) * _PORTS_EACH)
-    while not is_free(port := random.choice(ports)):
-        pass
-    return port
+    """Return a port of 127.0.0.1 that is free and that neither this nor another test process has just returned."""
+    return next(port for port in _PORTS if is_free(port))
 
 
 class Role:
@@ -106,8 +107,12 @@ class Role:
             connection.close()
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return the sum of a metric's samples with these labels; 0 if there are none."""
-        _, text = self.get("/metrics")
+        """Return the sum of a metric's samples with these labels; 0 if there are none.
+
+        AssertionError if the process does not respond, for example while it restarts.
+        """
+        status, text = self.get("/metrics")
+        assert status == http.client.OK, f"{self.name} has no metrics: {text}"
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
