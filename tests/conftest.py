@@ -45,6 +45,7 @@ MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 4 * 1024**3
 HOST = pytest.StashKey[BrokerHost]()
 HOST_ADDRESS = "broker_host"
+QUICK_START = "-XX:TieredStopAtLevel=1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,13 +54,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts background jobs with SIGINT ignored, which the processes of the tests would inherit.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Test brokers live for seconds. Without Java's second compiler (C2) a start takes 2.8 s of CPU instead of 5.
-    os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    # Brokers of single tests live for seconds. Without Java's second compiler (C2) a start takes half of the CPU.
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", QUICK_START)
     _keep_bytecode(config)
     _keep_data_in_memory()
     if _is_worker(config) or config.getoption("dist", "no") == "no":
         return
-    config.stash[HOST] = BrokerHost(lambda: _start(config, os.environ.get(BOOTSTRAP)))
+    config.stash[HOST] = BrokerHost(lambda: _start_shared(config))
     if config.getoption("dist") == "load":  # the default of `-n`
         config.pluginmanager.register(Spreading())
 
@@ -110,6 +111,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
+
+
+def _start_shared(config: pytest.Config) -> Broker:
+    """Start the broker of all test processes. It lives long enough for Java's second compiler to pay."""
+    if os.environ.get("JAVA_TOOL_OPTIONS") == QUICK_START:
+        del os.environ["JAVA_TOOL_OPTIONS"]  # this process starts no other broker
+    return _start(config, os.environ.get(BOOTSTRAP))
 
 
 def _start(config: pytest.Config, bootstrap_servers: str | None) -> Broker:

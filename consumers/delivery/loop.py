@@ -119,6 +119,11 @@ class DeliveryLoop:
         """Whether no request may start because the broker does not respond."""
         return self.paused_by in (_NO_COMMIT, _STALE_TABLE)
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the brokers do not respond to requests, though they did once."""
+        return self.paused_by == _STALE_TABLE
+
     def run(self, pattern: str, stopping: Callable[[], bool]) -> bool:
         """Deliver until `stopping` returns True, then drain. Return whether all results are committed.
 

@@ -100,6 +100,11 @@ class LedgerLoop:
             return "the tables are not prepared for today"
         return None if self._source.reading else "the positions of the assigned partitions are not known yet"
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the brokers do not respond, or the partitions were lost and none has been assigned since."""
+        return self._connectivity.disconnected is not None or self._source.lost
+
     def run(self, stopping: Callable[[], bool]) -> bool:
         """Write until `stopping`; False if records that were read could not be written. They are read again."""
         self._source.subscribe()
@@ -264,7 +269,7 @@ class LedgerLoop:
         return Kept.at(self._now_ms(), self._retention_days)
 
     def _observe(self, now_s: float) -> None:
-        self._metrics.set_waiting_for_broker(self._connectivity.disconnected is not None)
+        self._metrics.set_waiting_for_broker(self.unanswered)
         self._metrics.set_waiting_for_database(self._database_error is not None)
         self._metrics.set_prepared(max(0, self._prepared_until_ms - self._now_ms()) / 1_000)
         self._waiting.turn(now_s, self._unwritten_from)

@@ -69,12 +69,13 @@ class LedgerSource:
         self.assignment = 0
         self.owned: Sequence[PartitionKey] = ()
         self.reading = False
+        self.lost = False  # the session ended, and no partitions have been assigned since
         self.misplaced = False  # a position is outside of its log: `restart` is due
 
     def subscribe(self) -> None:
         """Join the group."""
         self._consumer.subscribe(
-            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def start(self, starts: Mapping[PartitionKey, int]) -> None:
@@ -135,9 +136,14 @@ class LedgerSource:
 
     def _on_assign(self, _consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
         self.owned = sorted((partition.topic, partition.partition) for partition in partitions)
+        self.lost = False
         self.restart()
         _log.info("partitions.assigned", partitions=len(self.owned), assignment=self.assignment)
 
     def _on_revoke(self, _consumer: Consumer, _partitions: Iterable[TopicPartition]) -> None:
         self.owned = ()
         self.restart()
+
+    def _on_lost(self, consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
+        self.lost = True
+        self._on_revoke(consumer, partitions)

@@ -115,6 +115,11 @@ class RouterLoop:
             return _STALE_TABLE
         return _UNACKNOWLEDGED if self._unacknowledged else None
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the brokers do not respond to requests, though they did once."""
+        return self._connectivity.disconnected is not None or self._now_s() - self._fresh_s > UNACKNOWLEDGED_S
+
     def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> bool:
         """Work until `stopping`, then send and commit events that were started; False if that was not done in time.
 
@@ -328,10 +333,7 @@ class RouterLoop:
         self._metrics.set_uncommitted(self._uncommitted())
         self._metrics.set_table(len(self._table), self._subscribers.unusable)
         self._metrics.set_table_staleness(self._table.staleness_ms(int(self._now_s() * 1_000)) / 1_000)
-        stale = self._now_s() - self._fresh_s > UNACKNOWLEDGED_S
-        self._metrics.set_waiting_for_broker(
-            self._connectivity.disconnected is not None or stale or self._unacknowledged
-        )
+        self._metrics.set_waiting_for_broker(self.unanswered or self._unacknowledged)
         positions = self._source.positions()
         for record in self._in_memory():
             key, offset = (record.topic(), record.partition()), record.offset()

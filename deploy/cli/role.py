@@ -10,6 +10,7 @@ import structlog
 import typer
 from typer.models import OptionInfo
 
+from consumers.kafka.stuck_clients import STUCK, stuck_clients
 from consumers.service.metrics import RoleMetrics
 from consumers.service.signals import Stop
 from consumers.service.status_server import StatusPage, StatusServer
@@ -52,6 +53,11 @@ class Role(Protocol):
         """Further pages of its status server, by path."""
         ...
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the brokers do not respond to requests, though they did once."""
+        ...
+
     def why_not_ready(self) -> str | None:
         """Return why /readyz fails, None if it does not."""
         ...
@@ -84,9 +90,16 @@ def run_role(build: Build, settings: Settings, instance: int | None, listen: str
     stop = Stop()
     role = build(settings, instance)
     role.metrics.set_role_start(time.time())
+    stuck = stuck_clients(settings.kafka_properties(), [settings.names.subscriptions])
+
+    def stopping() -> bool:
+        if stuck.are_stuck(time.monotonic(), unanswered=role.unanswered):
+            raise RestartRequired(STUCK)
+        return stop()
+
     try:
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive, role.pages) as status:
-            return 0 if role.run(stop, status.address) else 1
+            return 0 if role.run(stopping, status.address) else 1
     except RestartRequired as error:
         restart_in_place(str(error), stop)
         return 1  # it returns only if a signal has ended this process meanwhile

@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from consumers.delivery.inline_deliveries import InlineDeliveries
 from consumers.kafka.append_log import AppendLog
+from consumers.kafka.stuck_clients import STUCK, StuckClients, stuck_clients
 from consumers.ledger.reads import LedgerReads
 from consumers.service.exposition import Exposition
 from consumers.service.log_sampling import SuccessSampler
@@ -43,7 +44,7 @@ from producers.compacted.log import CompactedLog
 from producers.keys.service import ApiKeys
 from producers.subscriptions.store import SubscriptionStore
 from producers.subscriptions.writer import SubscriptionWriter
-from schemas.catalog.errors import SignpostError, Unavailable
+from schemas.catalog.errors import RestartRequired, SignpostError, Unavailable
 from schemas.records.health import Health, decode_health
 from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Bounds
@@ -75,6 +76,7 @@ class ApiRole:
     log_of_tests: AppendLog
     tests: InlineDeliveries
     docs: Sequence[File]
+    stuck: StuckClients
     starting: str | None = "the topics have not been checked yet"
     failure: str | None = None
     stopped: bool = False
@@ -86,7 +88,7 @@ class ApiRole:
     def run(
         self, stopping: Callable[[], bool], why_not_alive: Callable[[], str | None], listening: socket.socket
     ) -> bool:
-        """Serve until `stopping`; False if a part of the process has ended by itself."""
+        """Serve until `stopping`; False if a part of the process has ended by itself. RestartRequired: see STUCK."""
         startup = Thread(target=self._start, args=(lambda: self.stopped or stopping(),), name="startup", daemon=True)
         startup.start()
         try:
@@ -98,6 +100,8 @@ class ApiRole:
             self.stopped = True
             startup.join()
             self._close()
+        if self.failure == STUCK:
+            raise RestartRequired(STUCK)
         if self.failure is not None:
             _log.error("api.ended", error=self.failure)
         else:
@@ -152,7 +156,16 @@ class ApiRole:
             }
             if ended := [name for name, is_alive in alive.items() if not is_alive]:
                 self.failure = f"the thread of {' and '.join(ended)} has ended"
+            elif self.stuck.are_stuck(time.monotonic(), unanswered=self._is_unanswered()):
+                self.failure = STUCK
         return self.failure is not None
+
+    def _is_unanswered(self) -> bool:
+        """Return whether the brokers do not respond to requests, though they did once."""
+        if self.why_not_started() is not None:
+            return False
+        parts = (self.store, self.follower, self.keys)
+        return any(part.why_not_ready() is not None for part in parts)
 
     def _app(self, executor: Executor, why_not_alive: Callable[[], str | None]) -> FastAPI:
         settings = self.settings
@@ -250,4 +263,5 @@ def build(settings: Settings, ledger_url: str, docs: Sequence[File]) -> ApiRole:
         log_of_tests=log,
         tests=inline_deliveries_of(settings, log),
         docs=docs,
+        stuck=stuck_clients(kafka, [names.subscriptions, names.health, names.api_keys]),
     )

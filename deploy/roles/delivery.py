@@ -94,6 +94,11 @@ class DeliveryRole:
         """Return why nothing is sent, None if it is ready."""
         return self.starting or self.loop.paused_by
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the brokers do not respond to requests, though they did once."""
+        return self.starting is None and self.loop.unanswered
+
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
         """Deliver until `stopping`; True if all results are committed."""
         names = self.settings.names

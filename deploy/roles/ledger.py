@@ -59,6 +59,11 @@ class LedgerRole:
         """Return why nothing is written, None if it is ready."""
         return self.starting or (self.loop.why_not_ready() if self.loop else "the database has not been opened yet")
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the brokers do not respond to requests, though they did once."""
+        return self.loop is not None and self.loop.unanswered
+
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
         """Write until `stopping`; True if everything read is written. Unavailable after a fatal Kafka error."""
         ready = await_topics(

@@ -76,6 +76,11 @@ class RouterRole:
         """Return why nothing is routed, None if it is ready."""
         return self.starting or self.loop.not_ready()
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the brokers do not respond to requests, though they did once."""
+        return self.starting is None and self.loop.unanswered
+
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
         """Route until `stopping`; True if everything sent is committed. Unavailable after a fatal Kafka error."""
         names = self.settings.names

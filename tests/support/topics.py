@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -28,16 +29,16 @@ _NOT_YET = (
 )
 
 
+@cache
 def admin_of(bootstrap_servers: str) -> AdminClient:
-    """Return an admin client that does not log."""
+    """Return the admin client of this process for a broker; it does not log. Each client costs threads and sockets."""
     return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
 
 
 def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1, **configs: str) -> None:
     """Create a topic and wait until it is writable; `configs` with underscores (`cleanup_policy="compact"`)."""
     config = {name.replace("_", "."): value for name, value in configs.items()}
-    admin = admin_of(bootstrap_servers)  # referenced until the response is here: it is lost with the client
-    admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
+    admin_of(bootstrap_servers).create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
     end_offsets(bootstrap_servers, topic)  # the controller responds before the broker knows the topic
 
 
