@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.service.opentelemetry_spans import Tracing
-from schemas.records.trace_context import TraceContext
+from schemas.records.trace_context import TRACEPARENT, TRACESTATE, TraceContext, context_of
 from tests.support.otlp import OtlpReceiver
 from tests.support.waiting import wait_until
 
@@ -147,6 +147,18 @@ def test_refused_spans_are_counted_and_logged_once(collector: OtlpReceiver, stat
     assert [line["event"] for line in lines] == ["traces.export_failed", "traces.resumed"]
     assert str(status) in lines[0]["reason"] or "Service Unavailable" in lines[0]["reason"]
     assert exporting.counts == {"failed": 2, "exported": 1}
+
+
+@pytest.mark.parametrize("state", [b"1a=b", b"a@1b=c", b"a@@b=c", b"a=b", b"1a@b=c"])
+def test_tracestate_of_an_event_makes_no_log_line(
+    collector: OtlpReceiver, caplog: pytest.LogCaptureFixture, state: bytes
+) -> None:
+    """OpenTelemetry logs a value that it does not accept, in full and with every span: none reaches it."""
+    parent = context_of([(TRACEPARENT, PARENT.parent), (TRACESTATE, state)])
+    exporting = Exporting(collector)
+    assert exporting.one(parent) is not None
+    exporting.tracing.close()
+    assert caplog.text == ""
 
 
 @pytest.mark.promise(6)
