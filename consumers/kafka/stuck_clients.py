@@ -29,6 +29,8 @@ _TRY_EVERY_S: Final = 5.0
 AT_ONCE_S: Final = 1.0
 AT_ONCE_FOR_S: Final = 30.0
 _TIMEOUT_S: Final = 5.0
+# After a longer time between two turns, this process was stalled, and its clients with it: the time does not count.
+_STALLED_S: Final = 10.0
 
 
 class StuckClients:
@@ -41,6 +43,7 @@ class StuckClients:
     def __init__(self, attempt: Callable[[], Future[float]]) -> None:
         self._attempt = attempt
         self._since_s: float | None = None
+        self._turn_s = 0.0  # the latest call of `are_stuck`
         self._try_at_s = 0.0
         self._attempted: Future[float] | None = None
         self._tried_s = 0.0  # when the latest attempt began
@@ -52,9 +55,11 @@ class StuckClients:
 
         `unanswered`: the brokers do not respond to the clients of this process, though they did once.
         """
-        if not unanswered:
+        if not unanswered or now_s - self._turn_s > _STALLED_S:
             self._since_s = self._attempted = None
             self._end_row()
+        self._turn_s = now_s
+        if not unanswered:
             return False
         if self._since_s is None:
             self._since_s = now_s

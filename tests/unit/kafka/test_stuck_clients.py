@@ -107,3 +107,11 @@ def test_second_outage_starts_from_the_beginning() -> None:
     begins_s = 1_000
     found = [s for s in range(200) if process.stuck.are_stuck(float(begins_s + s), unanswered=True)]
     assert found[0] == STUCK_AFTER_S + 1
+
+
+def test_stall_of_the_process_starts_from_the_beginning() -> None:
+    """Clients that could not run, as on a machine that was suspended, need the time again."""
+    process = Process(lambda _: 0.1)
+    assert process.stuck_at(45) is None
+    found = [s for s in range(700, 900) if process.stuck.are_stuck(float(s), unanswered=True)]
+    assert found[0] == 700 + STUCK_AFTER_S + 1
