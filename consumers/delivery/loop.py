@@ -122,7 +122,7 @@ class DeliveryLoop:
     @property
     def unanswered(self) -> bool:
         """Whether the brokers do not respond to requests, though they did once."""
-        return self.paused_by == _STALE_TABLE
+        return self.paused_by == _STALE_TABLE and not self._table.receives(self._monotonic())
 
     def run(self, pattern: str, stopping: Callable[[], bool]) -> bool:
         """Deliver until `stopping` returns True, then drain. Return whether all results are committed.

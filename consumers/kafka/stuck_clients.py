@@ -24,10 +24,13 @@ STUCK: Final = "the brokers respond to a new client, and for a minute they have 
 STUCK_AFTER_S: Final = 60.0
 _TRY_AFTER_S: Final = 30.0
 _TRY_EVERY_S: Final = 5.0
-# This often in a row, and this fast, a new client must get its responses.
-TRIES: Final = 3
+# A new client must get its responses this fast, in each try of this time. The clients of the process need some of it
+# after the brokers were away: they wait before they connect again, and their old requests have to time out first.
 AT_ONCE_S: Final = 1.0
+AT_ONCE_FOR_S: Final = 30.0
 _TIMEOUT_S: Final = 5.0
+# After a longer time between two turns, this process was stalled, and its clients with it: the time does not count.
+_STALLED_S: Final = 10.0
 
 
 class StuckClients:
@@ -40,18 +43,23 @@ class StuckClients:
     def __init__(self, attempt: Callable[[], Future[float]]) -> None:
         self._attempt = attempt
         self._since_s: float | None = None
+        self._turn_s = 0.0  # the latest call of `are_stuck`
         self._try_at_s = 0.0
         self._attempted: Future[float] | None = None
-        self._at_once = 0  # the latest attempts in a row that took at most AT_ONCE_S
+        self._tried_s = 0.0  # when the latest attempt began
+        self._at_once_since_s: float | None = None  # when the first attempt began of those that succeeded in a row
+        self._at_once_for_s = 0.0  # from the beginning of the first attempt in a row to that of the last one
 
     def are_stuck(self, now_s: float, *, unanswered: bool) -> bool:
         """Return whether only a restart helps; call it each turn. `now_s` is a monotonic clock.
 
         `unanswered`: the brokers do not respond to the clients of this process, though they did once.
         """
-        if not unanswered:
+        if not unanswered or now_s - self._turn_s > _STALLED_S:
             self._since_s = self._attempted = None
-            self._at_once = 0
+            self._end_row()
+        self._turn_s = now_s
+        if not unanswered:
             return False
         if self._since_s is None:
             self._since_s = now_s
@@ -59,8 +67,9 @@ class StuckClients:
         self._collect()
         if self._attempted is None and now_s >= self._try_at_s:
             self._try_at_s = now_s + _TRY_EVERY_S
+            self._tried_s = now_s
             self._attempted = self._attempt()
-        return self._at_once >= TRIES and now_s - self._since_s > STUCK_AFTER_S
+        return self._at_once_for_s >= AT_ONCE_FOR_S and now_s - self._since_s > STUCK_AFTER_S
 
     def _collect(self) -> None:
         if self._attempted is None or not self._attempted.done():
@@ -69,9 +78,18 @@ class StuckClients:
         try:
             took_s = attempted.result()
         except REQUEST_ERRORS:
-            self._at_once = 0
-        else:
-            self._at_once = self._at_once + 1 if took_s <= AT_ONCE_S else 0
+            self._end_row()
+            return
+        if took_s > AT_ONCE_S:
+            self._end_row()
+            return
+        if self._at_once_since_s is None:
+            self._at_once_since_s = self._tried_s
+        self._at_once_for_s = self._tried_s - self._at_once_since_s
+
+    def _end_row(self) -> None:
+        self._at_once_since_s = None
+        self._at_once_for_s = 0.0
 
 
 def stuck_clients(kafka: Mapping[str, str], topics: Collection[str]) -> StuckClients:

@@ -118,7 +118,12 @@ class RouterLoop:
     @property
     def unanswered(self) -> bool:
         """Whether the brokers do not respond to requests, though they did once."""
-        return self._connectivity.disconnected is not None or self._now_s() - self._fresh_s > UNACKNOWLEDGED_S
+        if self._connectivity.disconnected is not None:
+            return True
+        return self._is_stale() and not self._table.receives(int(self._now_s() * 1_000))
+
+    def _is_stale(self) -> bool:
+        return self._now_s() - self._fresh_s > UNACKNOWLEDGED_S
 
     def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> bool:
         """Work until `stopping`, then send and commit events that were started; False if that was not done in time.
@@ -333,7 +338,8 @@ class RouterLoop:
         self._metrics.set_uncommitted(self._uncommitted())
         self._metrics.set_table(len(self._table), self._subscribers.unusable)
         self._metrics.set_table_staleness(self._table.staleness_ms(int(self._now_s() * 1_000)) / 1_000)
-        self._metrics.set_waiting_for_broker(self.unanswered or self._unacknowledged)
+        disconnected = self._connectivity.disconnected is not None
+        self._metrics.set_waiting_for_broker(disconnected or self._is_stale() or self._unacknowledged)
         positions = self._source.positions()
         for record in self._in_memory():
             key, offset = (record.topic(), record.partition()), record.offset()

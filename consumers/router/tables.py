@@ -46,6 +46,10 @@ class Tables:
         """Whether the table of subscriptions may be used now."""
         return self._subscriptions.is_fresh(now_ms)
 
+    def receives(self, now_ms: int) -> bool:
+        """Whether records of the table of subscriptions arrive."""
+        return self._subscriptions.receives(now_ms)
+
     def staleness_ms(self, now_ms: int) -> int:
         """Return for how long it is unknown whether the table of subscriptions is complete."""
         return self._subscriptions.staleness_ms(now_ms)

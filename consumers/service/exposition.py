@@ -21,6 +21,9 @@ TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS_TYPE: Final = "application/openmetrics-text"
 _OPENMETRICS_VERSIONS: Final = frozenset({"", "1.0.0"})
 _TEXT_VERSIONS: Final = frozenset({"", "0.0.4"})
+# Prometheus sends less than 500 characters. Megabytes of media ranges would take the interpreter from the role for
+# seconds.
+_MAX_ACCEPT: Final = 4_096
 _number: Callable[[float], str] = floatToGoString
 
 
@@ -93,8 +96,10 @@ def negotiate(accept: str) -> str:
     """Return the content type for the value of a header Accept (RFC 9110, section 12.5.1).
 
     OpenMetrics has to be named: a browser accepts everything, and gets text. A scraper that accepts neither format gets
-    text as well, because no answer would be worse.
+    text as well, because no answer would be worse. A value of over 4,096 characters is not read, and gets text.
     """
+    if len(accept) > _MAX_ACCEPT:
+        return TEXT
     ranges = [_media_range(item) for item in accept.split(",")]
     asked = [one.quality for one in ranges if one.type == _OPENMETRICS_TYPE and one.version in _OPENMETRICS_VERSIONS]
     best = max(asked, default=0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
@@ -53,6 +54,9 @@ _KINDS: Final = {
 _CLOSE_S: Final = 2.0
 _LOG_AGAIN_S: Final = 60.0
 _MAX_REASON: Final = 300
+# It logs headers that it cannot parse.
+_HEADERS_LOGGER: Final = "opentelemetry.util.re"
+_USER: Final = re.compile(r"//[^/\s]*@")
 # Ids of events may have any length. A full queue of spans must not exhaust the memory.
 _MAX_VALUE: Final = 512
 # The default of the SDK.
@@ -63,7 +67,11 @@ OnSpans: TypeAlias = Callable[[SpanResult, int], None]
 
 
 class _Reasons(logging.Filter):
-    """Keeps the first line that the exporter logs about an export, and suppresses its lines, one per attempt."""
+    """Keeps the first line that the exporter logs about an export, and suppresses its lines, one per attempt.
+
+    Errors about a request that cannot be sent quote its URL or a header, which may have a password or a token. Such an
+    error is a ValueError, and only its type is kept. User and password of a URL are masked in every line.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,14 +79,24 @@ class _Reasons(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not self.first:
-            self.first = record.getMessage()[:_MAX_REASON]
+            if isinstance(record.args, tuple):
+                record.args = tuple(type(one).__name__ if isinstance(one, ValueError) else one for one in record.args)
+            self.first = _USER.sub("//***@", record.getMessage())[:_MAX_REASON]
         return False
+
+
+def _mask(record: logging.LogRecord) -> bool:
+    """Mask the values in a line about OTEL_EXPORTER_OTLP_HEADERS: a header that cannot be parsed may have a token."""
+    if record.args:
+        record.args = ("***",)
+    return True
 
 
 class _CountingExporter(SpanExporter):
     """Exports by OTLP/HTTP and counts. Logs when exports begin to fail, once a minute while they do, and their end."""
 
     def __init__(self, on_spans: OnSpans) -> None:
+        logging.getLogger(_HEADERS_LOGGER).filters[:] = [_mask]
         self._exporter = OTLPSpanExporter()
         self._on_spans = on_spans
         self._reasons = _Reasons()

@@ -21,6 +21,8 @@ REQUEST_EVERY_MS: Final = 100
 MAX_OPEN: Final = 2
 # The maximum time between two turns of a running loop.
 _STALLED_MS: Final = 500
+# A consumer that received something this long ago receives still.
+RECEIVES_MS: Final = 1_000
 MAX_STALENESS_MS: Final = 200
 # A broker that has sent no response within MAX_STALENESS_MS for a second is down or slow. The bound is then longer: a
 # broker that restarts or is busy would otherwise stop all deliveries.
@@ -49,6 +51,7 @@ class Staleness:
         self._pending: list[_End] = []
         self._verified_ms: int | None = None
         self._began_ms: int | None = None
+        self._received_ms: int | None = None
 
     @property
     def verified(self) -> bool:
@@ -112,6 +115,14 @@ class Staleness:
         if reached:
             self._verified_ms = max([self._verified_ms or 0, *(end.requested_at_ms for end in reached)])
             self._pending = [end for end in self._pending if end not in reached]
+
+    def on_receive(self, now_ms: int) -> None:
+        """Record that the consumer received records, or the end of a partition."""
+        self._received_ms = now_ms
+
+    def receives(self, now_ms: int) -> bool:
+        """Whether the consumer receives records: a table that is behind then waits for no response."""
+        return self._received_ms is not None and now_ms - self._received_ms <= RECEIVES_MS
 
     def age_ms(self, now_ms: int) -> int:
         """Return the time since the last moment at which the table was surely complete, or since it began."""

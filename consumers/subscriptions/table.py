@@ -107,6 +107,10 @@ class SubscriptionTable(Generic[T]):
         """Whether the table may be used now (promise 7); call it right after `poll`."""
         return self._staleness.is_fresh(now_ms)
 
+    def receives(self, now_ms: int) -> bool:
+        """Whether records arrive: a table that is not fresh is then behind, and the brokers respond."""
+        return self._staleness.receives(now_ms)
+
     def staleness_ms(self, now_ms: int) -> int:
         """Return for how long it is unknown whether the table is complete; while it is read first, since it began."""
         return self._staleness.age_ms(now_ms)
@@ -239,8 +243,10 @@ class SubscriptionTable(Generic[T]):
         for message in messages:
             error = message.error()
             if error is None:
+                self._staleness.on_receive(now_ms)
                 self._apply(message)
             elif error.code() == KafkaError._PARTITION_EOF:
+                self._staleness.on_receive(now_ms)
                 self.state.advance(_int(message.partition()), _int(message.offset()))
             else:
                 self._on_error(now_ms, error)

@@ -10,7 +10,7 @@ import structlog
 import typer
 from typer.models import OptionInfo
 
-from consumers.kafka.stuck_clients import STUCK, stuck_clients
+from consumers.kafka.stuck_clients import STUCK, StuckClients, stuck_clients
 from consumers.service.metrics import RoleMetrics
 from consumers.service.signals import Stop
 from consumers.service.status_server import StatusPage, StatusServer
@@ -84,6 +84,22 @@ def refuse_instance_of_up(ctx: typer.Context, kind: str, instance: int | None) -
         )
 
 
+def stopping_of(stop: Callable[[], bool], stuck: StuckClients, role: Role) -> Callable[[], bool]:
+    """Return the check of each turn of a role: whether to stop. It raises RestartRequired if the clients are stuck.
+
+    A role that has to stop drains, also with stuck clients: what can be committed is.
+    """
+
+    def stopping() -> bool:
+        if stop():
+            return True
+        if stuck.are_stuck(time.monotonic(), unanswered=role.unanswered):
+            raise RestartRequired(STUCK)
+        return False
+
+    return stopping
+
+
 def run_role(build: Build, settings: Settings, instance: int | None, listen: str) -> int:
     """Run a role in this process; return its exit code."""
     configure_logging(settings.log_level, settings.log_format)
@@ -92,11 +108,7 @@ def run_role(build: Build, settings: Settings, instance: int | None, listen: str
     role.metrics.set_role_start(time.time())
     stuck = stuck_clients(settings.kafka_properties(), [settings.names.subscriptions])
 
-    def stopping() -> bool:
-        if stuck.are_stuck(time.monotonic(), unanswered=role.unanswered):
-            raise RestartRequired(STUCK)
-        return stop()
-
+    stopping = stopping_of(stop, stuck, role)
     try:
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive, role.pages) as status:
             return 0 if role.run(stopping, status.address) else 1

@@ -27,7 +27,10 @@ _LENGTH: Final = 55
 # Sampled, and random trace id. Others have no meaning yet and must not be passed on.
 _KNOWN_FLAGS: Final = 0b11
 _SAMPLED: Final = 0b01
-_MEMBER: Final = rb"[a-z0-9][a-z0-9_*/@-]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+# Exactly the grammar of the recommendation: OpenTelemetry logs each value that does not match it, with every span.
+_KEY: Final = rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+_VALUE: Final = rb"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_MEMBER: Final = rb"%b=%b" % (_KEY, _VALUE)
 _STATE: Final = re.compile(rb"%b(?:[ \t]*,[ \t]*%b){0,31}" % (_MEMBER, _MEMBER)).fullmatch
 _MAX_STATE: Final = 512
 _SPAN_ID: Final = re.compile(rb"(?!0{16})[0-9a-f]{16}").fullmatch

@@ -101,8 +101,9 @@ def _needs(
         for operation, topics in ((_READ, reads[role]), (_WRITE, writes[role])):
             for topic in topics:
                 needs.setdefault(topic, {}).setdefault(operation, []).append(role)
-        # At its start each role compares all of Signpost's topics with their required configuration.
-        for topic in _own(names, jobs):
+        # At its start each role compares all of Signpost's topics with their required configuration. The router also
+        # checks its sources, and watches their retention.
+        for topic in (*_own(names, jobs), *(sources if role == "router" else ())):
             needs.setdefault(topic, {}).setdefault(_CONFIGS, []).append(role)
     return needs
 

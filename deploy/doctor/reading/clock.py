@@ -63,8 +63,8 @@ def _reading(producer: Producer, topic: str, partition: int, other: str, clock: 
 def read_registry_clock(date: str, before_ms: int, after_ms: int) -> list[ClockReading]:
     """Return a reading of the clock of the schema registry, from the header Date of a response; [] without one."""
     try:
-        at = parsedate_to_datetime(date)
-    except ValueError:
+        at_ms = int(parsedate_to_datetime(date).timestamp() * 1_000)
+    except (ValueError, OverflowError, OSError):  # no date, or one that the computer cannot represent
         return []
     # The header has whole seconds.
-    return [compared("the schema registry", before_ms, int(at.timestamp() * 1_000), after_ms, precision_ms=1_000)]
+    return [compared("the schema registry", before_ms, at_ms, after_ms, precision_ms=1_000)]

@@ -33,6 +33,8 @@ class StallingLoop:
     def __init__(self) -> None:
         self.now_ms = 1_000_000
         self.starts = 0
+        self.is_fresh = True  # the table
+        self.receives = False  # as above
         self.fenced: Unavailable | None = None
         self.read_takes_ms = 0  # duration of the next read
         self.begun = 0
@@ -78,7 +80,12 @@ class StallingLoop:
             ),
             "scheduler": self.scheduler,
             "client": SimpleNamespace(in_flight=0, is_busy=False),
-            "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True, current=True),
+            "table": SimpleNamespace(
+                poll=lambda _now: None,
+                is_fresh=lambda _now: self.is_fresh,
+                receives=lambda _now: self.receives,
+                current=True,
+            ),
             "long_timeouts": SimpleNamespace(check_start=lambda: None),
             "housekeeping": SimpleNamespace(turn=lambda _now, _waits: None),
         }
@@ -246,3 +253,12 @@ def test_draining_loop_confirms_no_request_after_a_stall(stalling: StallingLoop)
     assert "the next process sends the open requests again" in logs[-1]["note"]
     assert confirmed[:2] == [True, True]
     assert set(confirmed[2:]) == {False}
+
+
+def test_table_that_is_behind_is_no_sign_of_silent_brokers(stalling: StallingLoop) -> None:
+    """A table that receives records has brokers that respond, however long it takes: a restart would begin again."""
+    stalling.is_fresh = False
+    assert stalling.turns(2_000) == 0
+    assert stalling.loop.unanswered
+    stalling.receives = True
+    assert not stalling.loop.unanswered

@@ -147,7 +147,9 @@ def access(missing: dict[str, set[str]], **fields: Any) -> Observed[Access]:
         (Observed(NoAuthorizer()), ROLES, []),
         (access({"crm": {"READ"}}), ROLES, ["READ, needed by router"]),
         (access({"crm": {"READ"}}), ("ledger",), []),
-        (access({"crm": {"DESCRIBE_CONFIGS", "WRITE"}}), ROLES, []),
+        (access({"crm": {"WRITE"}}), ROLES, []),
+        (access({"crm": {"DESCRIBE_CONFIGS", "WRITE"}}), ROLES, ["lacks DESCRIBE_CONFIGS, needed by router"]),
+        (access({"crm": {"DESCRIBE_CONFIGS"}}), ("delivery", "ledger", "api"), []),
         (access({NAMES.outcomes: {"READ", "WRITE"}}), ROLES, ["WRITE, READ, needed by delivery, ledger"]),
         (access({JOBS[0]: {"WRITE"}}), ("delivery",), []),
         (access({JOBS[0]: {"WRITE"}}), ("router",), ["WRITE, needed by router"]),
@@ -219,7 +221,16 @@ def test_clock_of_the_registry_is_the_fallback(seconds: float, is_found: bool) -
     assert bool(check_clocks(Observed(readings))) is is_found
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 32 Feb 2026 10:05:30 GMT"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "",
+        "yesterday",
+        "Mon, 32 Feb 2026 10:05:30 GMT",
+        "Mon, 16 Feb 99999999999999999999 10:05:30 GMT",
+        "Mon, 16 Feb 2026 10:05:30 +99999999999999999999",
+    ],
+)
 def test_registry_without_a_date_has_no_clock(date: str) -> None:
     """A missing or invalid header is no reading."""
     assert read_registry_clock(date, 0, 0) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.delivery.http.connection_probe import ConnectionProbe
+from consumers.delivery.http.connection_probe import Connected, ConnectionProbe
 from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
 from consumers.delivery.http.resolver import Resolver
@@ -141,6 +141,12 @@ def test_certificate_that_expires_soon_is_a_warning(world: World, when: When, ex
     findings = world.findings()
     assert codes(findings) == expected
     assert all(finding.severity is Severity.WARNING for finding in findings)
+
+
+def test_certificate_that_cannot_be_parsed_has_no_finding() -> None:
+    """TLS has accepted it, so deliveries succeed. The bytes are the endpoint's, and must not end the report."""
+    probed = Observed(Connected(("192.0.2.1",), b"\x30\x00"))
+    assert check_connection("sub-1", HOST, probed, datetime.now(UTC)) == []
 
 
 def test_client_certificate_is_used(world: World) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.router.loop import OBSERVE_EVERY_S
+from consumers.router.loop import OBSERVE_EVERY_S, UNACKNOWLEDGED_S
 from consumers.service.metrics import RouterMetrics
 from tests.unit.router.test_router_turns import KEY, World
 
@@ -28,16 +28,20 @@ class Waiting:
 
 
 class Table:
-    """Three subscriptions; `fresh` is set by the test."""
+    """Three subscriptions; `fresh` and `receiving` are set by the test."""
 
     current = True
     fresh = True
+    receiving = False
 
     def poll(self, _now_ms: int) -> None:
         return None
 
     def is_fresh(self, _now_ms: int) -> bool:
         return self.fresh
+
+    def receives(self, _now_ms: int) -> bool:
+        return self.receiving
 
     def staleness_ms(self, _now_ms: int) -> int:
         return 100 if self.fresh else 4_000
@@ -101,3 +105,13 @@ def test_routed_events_are_counted_with_their_jobs_and_ages(age_ms: int) -> None
     assert process.value("router_events_total", **other) == 4
     assert process.value("router_jobs_total", **other) == 8
     assert process.value("router_event_age_seconds_sum", sender="other") == 4 * age_ms / 1_000
+
+
+def test_table_that_is_behind_is_no_sign_of_silent_brokers() -> None:
+    """A table that receives records has brokers that respond, however long it takes: a restart would begin again."""
+    process = Process(events=0, jobs=0, commit_s=0.01)
+    process.table.fresh = False
+    process.world.turns(UNACKNOWLEDGED_S + 1)
+    assert process.world.loop.unanswered
+    process.table.receiving = True
+    assert not process.world.loop.unanswered

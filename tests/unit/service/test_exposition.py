@@ -90,6 +90,7 @@ def test_scraper_that_asks_for_openmetrics_gets_it(accept: str) -> None:
         "application/openmetrics-text;q=1e9",
         "application/openmetrics-textual",
         ",;,q=1;;,=",
+        "application/openmetrics-text," + "," * 4_096,
     ],
 )
 def test_others_get_the_text_format(accept: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.service.opentelemetry_spans import Tracing
-from schemas.records.trace_context import TraceContext
+from schemas.records.trace_context import TRACEPARENT, TRACESTATE, TraceContext, context_of
 from tests.support.otlp import OtlpReceiver
 from tests.support.waiting import wait_until
 
@@ -147,6 +147,53 @@ def test_refused_spans_are_counted_and_logged_once(collector: OtlpReceiver, stat
     assert [line["event"] for line in lines] == ["traces.export_failed", "traces.resumed"]
     assert str(status) in lines[0]["reason"] or "Service Unavailable" in lines[0]["reason"]
     assert exporting.counts == {"failed": 2, "exported": 1}
+
+
+@pytest.mark.parametrize("state", [b"1a=b", b"a@1b=c", b"a@@b=c", b"a=b", b"1a@b=c"])
+def test_tracestate_of_an_event_makes_no_log_line(
+    collector: OtlpReceiver, caplog: pytest.LogCaptureFixture, state: bytes
+) -> None:
+    """OpenTelemetry logs a value that it does not accept, in full and with every span: none reaches it."""
+    parent = context_of([(TRACEPARENT, PARENT.parent), (TRACESTATE, state)])
+    exporting = Exporting(collector)
+    assert exporting.one(parent) is not None
+    exporting.tracing.close()
+    assert [record.name for record in caplog.records if record.name.startswith("opentelemetry")] == []
+
+
+@pytest.mark.promise(6)
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://signpost:s3cret@collector.example"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://signpost:s3cret@"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret%0Ax"),
+    ],
+)
+def test_log_of_a_failed_export_has_no_password(
+    collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """A URL or a header that cannot be used may have a password, which the library's error quotes."""
+    monkeypatch.setenv(variable, value)
+    exporting = Exporting(collector)
+    with capture_logs() as lines:
+        exporting.one()
+        wait_until(lambda: exporting.counts["failed"], what="the export has failed")
+        exporting.tracing.close()
+    assert [line["event"] for line in lines] == ["traces.export_failed"]
+    assert lines[0]["reason"]
+    assert "s3cret" not in lines[0]["reason"]
+
+
+@pytest.mark.promise(6)
+def test_log_of_an_invalid_header_has_no_token(
+    collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line says that the header is invalid, without its value."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer s3cret")
+    Exporting(collector).tracing.close()
+    assert "invalid" in caplog.text
+    assert "s3cret" not in caplog.text
 
 
 def test_close_exports_what_has_ended(collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:

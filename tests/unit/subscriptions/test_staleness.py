@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers.subscriptions.staleness import GRACE_MS, MAX_STALENESS_MS, SILENT_MS, Staleness
+from consumers.subscriptions.staleness import GRACE_MS, MAX_STALENESS_MS, RECEIVES_MS, SILENT_MS, Staleness
 
 pytestmark = pytest.mark.promise(7)
 
@@ -37,6 +37,15 @@ def replay(*steps: tuple[str, int]) -> Staleness:
             case "behind":
                 staleness.on_advance({0: 9})
     return staleness
+
+
+def test_consumer_receives_for_a_second_after_a_record() -> None:
+    """Later it is unknown whether the brokers respond to it."""
+    staleness = Staleness()
+    assert not staleness.receives(0)
+    staleness.on_receive(1_000)
+    assert staleness.receives(1_000 + RECEIVES_MS)
+    assert not staleness.receives(1_001 + RECEIVES_MS)
 
 
 VERIFIED = (("asked", 0), ("answered", 0), ("passed", 0))
