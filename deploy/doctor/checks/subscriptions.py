@@ -62,7 +62,10 @@ def check_subscriptions(
         *_grouped(sorted_.refused, "url_refused", "change the URL, or allow_http, allow_ports or allow_cidrs"),
     ]
     for key, ids in sorted_.by_key.items():
-        what = f"{_count(ids)} sealed with the key {key}, and only these are configured: {sealer.key_names}. Jobs wait"
+        what = (
+            f"{_count(ids)} sealed with the key {key}, which is not configured: jobs wait. "
+            f"Configured keys: {sealer.key_names}"
+        )
         do = f"{_ADD_KEY}; if the key is lost, delete and create the subscriptions again ({_OPERATOR})"
         findings.append(error("sealing_key", "secret_sealed_with_another_key", some_of(ids), what, do))
     if records.value.conflicts:
