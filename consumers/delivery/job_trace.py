@@ -26,7 +26,7 @@ _NS_PER_US: Final = 1_000
 
 
 class JobTrace:
-    """The trace of one job while this process has it. Without a sampled trace it starts no spans and only forwards."""
+    """The trace of one job while this process has it. If the trace is not sampled, it only forwards the context."""
 
     __slots__ = ("_context", "_span", "_spans")
 
@@ -37,7 +37,7 @@ class JobTrace:
 
     @property
     def attempt(self) -> TraceContext:
-        """The context of the attempt under way; that of the job if there is none."""
+        """The context of the attempt in progress; the context of the job if there is no attempt."""
         return self._context if self._span is None else self._span.context
 
     @property
@@ -47,7 +47,7 @@ class JobTrace:
 
     @property
     def next_job(self) -> TraceContext:
-        """The context of the job's next attempt, which follows the attempt under way."""
+        """The context of the job's next attempt: the attempt in progress is its last attempt."""
         return self._context if self._span is None else replace(self._context, last_attempt=self._span.context.span_id)
 
     def start(self, job: Job, host: str, port: int, now_ms: int) -> bytes:

@@ -1,8 +1,8 @@
-"""Detects clients that are stuck: the brokers respond to a new client at once, and not to those of this process.
+"""Detects stuck clients: the brokers respond to a new client at once, but not to the clients of this process.
 
 A broker that was stalled for longer than its session with the controller returns metadata without brokers. A client
-that gets such a response drops all brokers, and never connects again (librdkafka issue 5301). A restart of the process
-repairs it. A slow broker is slow for a new client as well, and brokers that are down do not respond to it at all.
+that gets such a response drops all brokers, and never connects again (librdkafka issue 5301). Only a restart of the
+process helps. A slow broker is slow for a new client as well. A broker that is down does not respond to a new client.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StuckClients:
     def are_stuck(self, now_s: float, *, unanswered: bool) -> bool:
         """Return whether only a restart helps; call it each turn. `now_s` is a monotonic clock.
 
-        `unanswered`: the brokers do not respond to the clients of this process, though they did once.
+        `unanswered`: the brokers do not respond to the clients of this process, but have responded before.
         """
         if not unanswered or now_s - self._turn_s > _STALLED_S:
             self._since_s = self._attempted = None

@@ -17,10 +17,10 @@ _OPERATION: Final = "route"
 
 
 class EventTraces:
-    """The trace of the event whose records are being sent; the router sends those of one event at a time.
+    """The trace of the event whose records the router sends: it sends those of one event at a time.
 
-    The span of an event is a child of the span in its headers. Without a valid one it begins a trace, if the event has
-    jobs.
+    The span of an event is a child of the span in its headers. If the headers have no valid span and the event has
+    jobs, the span begins a trace.
     """
 
     def __init__(self, spans: Spans, clock_ns: Callable[[], int] = time.time_ns) -> None:
@@ -44,7 +44,7 @@ class EventTraces:
         self._span = None
         parent = context_of(headers_of(record))
         if parent is None and (not isinstance(decision, Routed) or not decision.count):
-            return None  # a trace without a delivery helps nobody
+            return None  # no trace without a delivery
         topic = record.topic()
         attributes = record_attributes(_OPERATION, topic, record.partition(), record.offset())
         attributes["signpost.sender"] = decision.sender

@@ -1,8 +1,8 @@
 """The text of /metrics: OpenMetrics with exemplars for a scraper that asks for it, else the text format of Prometheus.
 
-The writers of prometheus_client check and escape every name and label of every sample each time. That takes several
-times as long as the rest of a scrape, and the role's thread cannot run meanwhile. Here names and labels of a series are
-written once and kept.
+The writers of prometheus_client check and escape every name and label of every sample at each scrape. That takes
+several times as long as the rest of a scrape, and blocks the thread of the role. This module escapes the names and
+labels of a series once and keeps the text.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Exposition:
         self._series: dict[tuple[str, ...], str] = {}  # by name of the sample and values of its labels
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return content type and body for the value of the header Accept; empty: there is none.
+        """Return content type and body for the value of the header Accept; empty if there is no header.
 
-        One text is rendered at a time: any number of scrapers together take no more of the interpreter than one.
+        One text is rendered at a time, so concurrent scrapes take no more of the interpreter than one.
         """
         content_type = negotiate(accept)
         is_openmetrics = content_type == OPENMETRICS
@@ -95,8 +95,8 @@ class _MediaRange(NamedTuple):
 def negotiate(accept: str) -> str:
     """Return the content type for the value of a header Accept (RFC 9110, section 12.5.1).
 
-    OpenMetrics has to be named: a browser accepts everything, and gets text. A scraper that accepts neither format gets
-    text as well, because no answer would be worse. A value of over 4,096 characters is not read, and gets text.
+    Only a client that names OpenMetrics gets it: a browser accepts everything, and gets text. A scraper that accepts
+    neither format gets text as well. A value of over 4,096 characters is not read, and gets text.
     """
     if len(accept) > _MAX_ACCEPT:
         return TEXT
@@ -116,7 +116,7 @@ def _quality_of_text(ranges: list[_MediaRange]) -> float:
 
 
 def _media_range(item: str) -> _MediaRange:
-    """Return a media range. A quality that is no number from 0 to 1 counts as 0: the range is not used."""
+    """Return a media range. A quality that is not a number from 0 to 1 counts as 0: the range is not used."""
     type_, *parameters = (part.strip() for part in item.split(";"))
     version, quality = "", 1.0
     for parameter in parameters:

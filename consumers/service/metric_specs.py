@@ -34,7 +34,7 @@ WAITING_FOR_BROKER: Final = Spec(
 )
 ROLE_START: Final = Spec(
     "signpost_role_start_time_seconds",
-    "Unix time at which the role started in this process. Unlike that of the process, it changes with a re-exec.",
+    "Unix time of the start of the role. Unlike process_start_time_seconds, it changes with a re-exec.",
 )
 CONSUMER_LAG: Final = Spec(
     "signpost_consumer_lag_records",
@@ -43,18 +43,18 @@ CONSUMER_LAG: Final = Spec(
 )
 UNREAD_AGE: Final = Spec(
     "signpost_unread_age_seconds",
-    "Age of the oldest unread record in the partitions of this process, by its timestamp; 0: none is unread.",
+    "Age of the oldest unread record in the partitions of this process, by its timestamp; 0 if there is none.",
     ("topic",),
 )
 TOPIC_RETENTION: Final = Spec(
     "signpost_topic_retention_seconds",
-    "For how long the topic keeps a record, for the topics that this process reads. A topic without a limit has none.",
+    "Retention time (retention.ms) of each topic that this process reads. A topic without a limit has no series.",
     ("topic",),
 )
 TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table of a compacted topic.", ("table",))
 TABLE_UNUSABLE: Final = Spec(
     "signpost_table_unusable_records",
-    "Unusable records of the table, until they are written again or deleted.",
+    "Records of the table that cannot be decoded or opened, until they are written again or deleted.",
     ("table",),
 )
 TABLE_STALENESS: Final = Spec(
@@ -67,13 +67,13 @@ UNREADABLE: Final = Spec(
 )
 SPANS: Final = Spec(
     "signpost_trace_spans_total",
-    "Spans of traces: exported, failed (the collector did not take them), or dropped (the queue was full).",
+    "Spans by result: exported, failed (the collector did not take them), or dropped (the queue was full).",
     ("result",),
 )
 DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delivery.", ("reason",))
 LINES_OMITTED: Final = Spec(
     "signpost_log_lines_omitted_total",
-    "Log lines of successes that sampling left out (log_successes_per_second).",
+    "Log lines of successes that sampling omitted (log_successes_per_second).",
     ("event",),
 )
 

@@ -1,7 +1,7 @@
 """Spans by the OpenTelemetry SDK, exported by OTLP/HTTP. Imported only with `traces = "otlp"`.
 
 The SDK exports in a thread of its own. A role only appends to a queue. If the collector does not take spans as fast as
-they end, spans are dropped and counted, and nothing waits. OpenTelemetry's own variables configure the export
+they end, spans are dropped and counted. No role waits. OpenTelemetry's own variables configure the export
 (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_BSP_MAX_QUEUE_SIZE, …).
 """
 
@@ -67,7 +67,7 @@ OnSpans: TypeAlias = Callable[[SpanResult, int], None]
 
 
 class _Reasons(logging.Filter):
-    """Keeps the first line that the exporter logs about an export, and suppresses its lines, one per attempt.
+    """Keeps the first line that the exporter logs about an export. Suppresses all its lines.
 
     Errors about a request that cannot be sent quote its URL or a header, which may have a password or a token. Such an
     error is a ValueError, and only its type is kept. User and password of a URL are masked in every line.
@@ -93,7 +93,7 @@ def _mask(record: logging.LogRecord) -> bool:
 
 
 class _CountingExporter(SpanExporter):
-    """Exports by OTLP/HTTP and counts. Logs when exports begin to fail, once a minute while they do, and their end."""
+    """Exports by OTLP/HTTP and counts. Logs failed exports at most once a minute, and logs when exports work again."""
 
     def __init__(self, on_spans: OnSpans) -> None:
         logging.getLogger(_HEADERS_LOGGER).filters[:] = [_mask]
@@ -136,7 +136,7 @@ class _CountingExporter(SpanExporter):
 
 
 class _BoundedProcessor(BatchSpanProcessor):
-    """Drops new spans while the queue is full, and counts them. The SDK alone drops old ones without a count."""
+    """Drops new spans while the queue is full, and counts them. The SDK would drop old spans without a count."""
 
     def __init__(self, exporter: _CountingExporter, on_spans: OnSpans) -> None:
         self._max_waiting = _queue_size()
@@ -190,7 +190,7 @@ class OpenTelemetrySpans:
     ) -> Span | None:
         """Start a span; see `Spans`."""
         if parent is not None and not parent.is_sampled:
-            return None  # the sampler would decide the same, at a higher cost
+            return None  # the sampler would make the same decision at a higher cost
         # An empty context: without one the SDK would take the current span of the thread as the parent.
         around = Context()
         links: list[Link] = []

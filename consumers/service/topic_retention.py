@@ -1,7 +1,7 @@
-"""Retention of the topics that a role reads, as a metric: unread records near it are about to be deleted.
+"""Metric of the retention of the topics that a role reads. An alert compares it with the age of unread records.
 
 A thread reads the configuration of the topics when the role starts, and every few minutes after that, because an
-operator may change it. Only retention by time is known: with retention by size nobody can say when a record is deleted.
+operator may change it. Only retention by time counts: retention by size has no time of deletion.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RETRY_S: Final = 30.0
 def watching_retention(
     admin: AdminClient, topics: Collection[str], on_retention: Callable[[Mapping[str, float]], None]
 ) -> Iterator[None]:
-    """Call `on_retention` with the retention of topics in seconds, at once and every 5 minutes within the block."""
+    """Call `on_retention` with the retention of topics in seconds: at once, and every 5 minutes within the block."""
     ended = threading.Event()
     thread = threading.Thread(target=_watch, args=(admin, topics, on_retention, ended), name="retention", daemon=True)
     thread.start()
@@ -56,7 +56,7 @@ def _watch(
 
 
 def retention_of(admin: AdminClient, topics: Collection[str]) -> dict[str, float]:
-    """Return for how many seconds these topics keep a record, without those that have no limit of time. Blocks."""
+    """Return the retention of these topics in seconds, without topics that have no time limit. Blocks."""
     if not topics:
         return {}
     futures = admin.describe_configs(
@@ -71,7 +71,7 @@ def retention_of(admin: AdminClient, topics: Collection[str]) -> dict[str, float
 
 
 def seconds_of(config: Mapping[str, Any]) -> float | None:
-    """Return the retention in the configuration of a topic; None if time deletes nothing."""
+    """Return the retention in the configuration of a topic; None without retention by time."""
     policy, retention = config.get("cleanup.policy"), config.get("retention.ms")
     if policy is None or retention is None or "delete" not in str(policy.value).split(","):
         return None

@@ -46,7 +46,7 @@ def _doctor(
         bool,
         typer.Option(
             "--send-test",
-            help="Also send the endpoint a signed test event, and check its response; for senders that document one.",
+            help="Also send the endpoint a signed test event, and check the response; for senders that document one.",
         ),
     ] = False,
     role: Annotated[
@@ -54,7 +54,7 @@ def _doctor(
         typer.Option(
             "--role",
             metavar="|".join(ROLES),
-            help="Check the ACLs for this role only; repeatable. By default for all roles.",
+            help="Check the ACLs of this role only; repeatable. By default those of all roles.",
             show_default=False,
         ),
     ] = None,
@@ -63,8 +63,8 @@ def _doctor(
     """Check an installation and the services that it uses; show what is wrong, where, and what to do.
 
     Checks settings, brokers, topics, ACLs, the clock, the schema registry, the database of the ledger, the sealing key
-    and all subscriptions. It changes nothing, but writes a tombstone to the topic of last uses of API keys: its time is
-    that of a broker's clock. Exit code: 0 nothing found, 1 errors, 3 only warnings.
+    and all subscriptions. To read the brokers' clocks, it writes a tombstone to the topic `api-key-uses`. It changes
+    nothing else. Exit code: 0 nothing found, 1 errors, 2 invalid input, 3 only warnings.
     """
     options = options_of(ctx)
     check_state(options.state)

@@ -243,8 +243,8 @@ class Settings(BaseModel):
     )
     log_successes_per_second: int = _setting(
         0,
-        "Maximum log lines a second of each process for delivered jobs, and for successful requests of the API; 0: all "
-        "of them. Failures always have a line.",
+        "Maximum log lines per second and process for delivered jobs and for successful API requests; 0: no limit. "
+        "Failures always have a line.",
         unit="lines a second",
         ge=0,
         le=1_000_000,
@@ -257,8 +257,8 @@ class Settings(BaseModel):
     )
     traces_ratio: float = _setting(
         1,
-        "Share of the traces that begin here, at events without a `traceparent`. The header of an event decides for "
-        "the others.",
+        "Share of the events without a `traceparent` that get a trace. For an event with a `traceparent`, that header "
+        "decides.",
         ge=0,
         le=1,
         allow_inf_nan=False,

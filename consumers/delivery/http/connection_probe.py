@@ -2,7 +2,7 @@
 
     resolve -> connect -> [handshake] -> wait for a refusal -> close
 
-Commands use it. The parts are those of the HTTP client, so the result is the one that a request would have.
+Commands use it. It uses the parts of the HTTP client, so a request would end in the same way.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ConnectionProbe:
         resolver.wake_by(self._resolved.set)
 
     def connect(self, target: Target, identity: ClientIdentity | None, timeout_ms: int) -> ProbeResult:
-        """Connect to an endpoint, and close the connection. Nothing is sent over it, apart from TLS and CONNECT."""
+        """Connect to an endpoint, and close the connection. Only the TLS handshake and CONNECT are sent over it."""
         now = self._monotonic()
         request = Request(target, [], b"", timeout_ms, None, identity)
         key = (target.scheme, target.host, target.port, identity)
@@ -127,7 +127,7 @@ class ConnectionProbe:
         return error
 
     def _shake_hands(self, exchange: Exchange, connection: Connection, found: Addresses) -> TransportError | None:
-        """Make the connection ready for a request; return why that fails."""
+        """Make the connection ready for a request; return the error if that fails."""
         proxy = self._options.proxy
         if proxy is None and exchange.request.target.scheme == "http":
             return None

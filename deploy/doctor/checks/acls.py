@@ -37,7 +37,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class NoAuthorizer:
-    """The brokers have no authorizer: every client may do everything."""
+    """The brokers have no authorizer: every client may perform every operation."""
 
 
 AccessView: TypeAlias = Access | NoAuthorizer
@@ -64,7 +64,7 @@ def check_access(
 ) -> list[Finding]:
     """Return the findings about ACLs for these roles; `jobs` are the delay topics, the first one for new jobs."""
     if isinstance(access, NotObserved):
-        do = "grant the principal DESCRIBE on the topics; until then roles may lack more"
+        do = "grant the principal DESCRIBE on the topics, then run `signpost doctor` again: more rights may be missing"
         return [warning("acls", "acl_unknown", "cluster", access.reason, do)]
     found = access.value
     if isinstance(found, NoAuthorizer):
@@ -72,10 +72,12 @@ def check_access(
     findings = list(_check_topics(found, _needs(names, jobs, sources, roles)))
     if not found.reads_brokers:
         what = f"the principal lacks {_CONFIGS} on the cluster: no role starts, because each checks the brokers"
-        findings.append(error("acls", "acl_missing", "cluster", what, f"grant {_CONFIGS} on the cluster"))
+        findings.append(error("acls", "acl_missing", "cluster", what, f"grant the principal {_CONFIGS} on the cluster"))
     for group in found.refused_groups:
         what = "the principal may not use the group"
-        findings.append(error("acls", "acl_missing", f"group {group}", what, f"grant READ on the group {group}"))
+        findings.append(
+            error("acls", "acl_missing", f"group {group}", what, f"grant the principal READ on the group {group}")
+        )
     return findings
 
 
@@ -126,5 +128,5 @@ def _check_topics(access: Access, needs: Mapping[str, Mapping[str, Sequence[Role
             lacking.setdefault((", ".join(missing), ", ".join(roles)), []).append(topic)
     for (missing_operations, roles_text), topics in lacking.items():
         what = f"the principal lacks {missing_operations}, needed by {roles_text}"
-        do = f"grant {missing_operations} on {'the topic' if len(topics) == 1 else 'these topics'} to the principal"
+        do = f"grant the principal {missing_operations} on {'the topic' if len(topics) == 1 else 'these topics'}"
         yield error("acls", "acl_missing", some_of(topics), what, do)

@@ -20,7 +20,7 @@ _SYNCHRONIZE: Final = "synchronize the clocks of all machines by NTP (chrony, sy
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """How far the clock of this machine is ahead of another one, at least, in ms; negative: it is behind."""
+    """The least difference that is certain between our clock and another one, in ms. Negative: ours is behind."""
 
     other: str
     ahead_ms: int
@@ -36,7 +36,7 @@ def compared(other: str, before_ms: int, at_ms: int, after_ms: int, precision_ms
 def check_clocks(readings: Observed[Sequence[ClockReading]] | NotObserved) -> list[Finding]:
     """Return a finding for each clock that differs, or one if no clock could be read."""
     if isinstance(readings, NotObserved):
-        do = "compare `date` on this machine with the brokers' by hand"
+        do = "run `date` on this machine and on the brokers, and compare"
         return [warning("clock", "clock_unknown", "brokers", readings.reason, do)]
     return [_finding(one) for one in readings.value if abs(one.ahead_ms) > TOLERATED_MS]
 
@@ -44,9 +44,9 @@ def check_clocks(readings: Observed[Sequence[ClockReading]] | NotObserved) -> li
 def _finding(reading: ClockReading) -> Finding:
     seconds = abs(reading.ahead_ms) / 1_000
     severity = Severity.ERROR if abs(reading.ahead_ms) >= SERIOUS_MS else Severity.WARNING
-    where, effect = ("ahead of", "early") if reading.ahead_ms > 0 else ("behind", "late")
+    where, effect = ("ahead of", "too early") if reading.ahead_ms > 0 else ("behind", "too late")
     what = (
-        f"the clock of this machine is {seconds:,.1f} s {where} that of {reading.other}: retries start that much "
-        f"{effect}, and receivers refuse signatures whose time is more than some minutes off"
+        f"the clock of this machine is {seconds:,.1f} s {where} that of {reading.other}: retries start {effect}, and "
+        "receivers usually refuse signatures whose time is over 5 minutes off"
     )
     return Finding(severity, "clock", "clock_differs", "this machine", what, _SYNCHRONIZE)

@@ -103,7 +103,7 @@ def _check_number(brokers: int, replication: int) -> list[Finding]:
         do = f"add brokers, or set replication = {brokers}"
         return [error("broker", "brokers_too_few", "cluster", what, do)]
     if replication < REPLICAS <= brokers:
-        what = f"replication is {replication}, although the cluster has {_count(brokers)}: a lost broker loses records"
+        what = f"replication is {replication}, but the cluster has {_count(brokers)}: a lost broker can lose records"
         do = f"set replication = {REPLICAS}, and add replicas with kafka-reassign-partitions"
         return [warning("broker", "replication_low", "replication", what, do)]
     return []
@@ -159,7 +159,7 @@ _RULES: Final = (
         "unclean_election",
         Severity.WARNING,
         lambda value: value == "true",
-        f"{_UNCLEAN}={{}}: a broker that lacks acknowledged records or positions may become the leader",
+        f"{_UNCLEAN}={{}}: a replica that lacks acknowledged records or positions may become the leader",
         f"set {_UNCLEAN}=false",
     ),
     _Rule(
@@ -184,7 +184,7 @@ _RULES: Final = (
         "transaction_cleanup_slow",
         Severity.WARNING,
         lambda value: int(value) > _CLEANUP_MS,
-        f"{_CLEANUP}={{}}: the open transaction of a killed process blocks its readers for longer",
+        f"{_CLEANUP}={{}}: the open transaction of a killed process blocks readers of its topics for longer",
         f"set {_CLEANUP}={_CLEANUP_MS}",
     ),
 )
@@ -212,8 +212,8 @@ def _check_internal(cluster: ClusterView, replication: int) -> list[Finding]:
         topic = cluster.topics.get(name)
         if topic is not None and topic.replicas < replication:
             what = (
-                f"it has {topic.replicas} replicas, and Signpost's topics have {replication}: with a lost broker, "
-                "positions and transactions are lost or stop"
+                f"the topic has {_replicas(topic.replicas)}, and Signpost's topics have {replication}: a lost broker "
+                "loses or blocks positions and transactions"
             )
             do = "add replicas with kafka-reassign-partitions"
             findings.append(warning("broker", "replicas_few", name, what, do))
@@ -225,10 +225,10 @@ def _check_replicas(topic: TopicView) -> list[Finding]:
     least = int(topic.configs.get(_IN_SYNC) or 1)
     blocked = [one.number for one in topic.partitions if one.leader >= 0 and one.in_sync < least]
     behind = [one.number for one in topic.partitions if one.leader >= 0 and least <= one.in_sync < one.replicas]
-    look = "look at the brokers that have its replicas: do they run, and do they respond?"
+    look = "check that the brokers with its replicas run and respond"
     findings = []
     if offline:
-        what = f"{_partitions(offline)} without a leader: nothing can be read or written there"
+        what = f"{_partitions(offline)} without a leader: nothing can be read or written"
         findings.append(error("topics", "partition_offline", topic.name, what, look))
     if blocked:
         what = f"{_partitions(blocked)} with fewer in-sync replicas than {_IN_SYNC}={least}: nothing can be written"
@@ -251,3 +251,7 @@ def _named(ids: Sequence[int]) -> str:
 
 def _count(brokers: int) -> str:
     return f"{brokers} broker{'' if brokers == 1 else 's'}"
+
+
+def _replicas(number: int) -> str:
+    return f"{number} replica{'' if number == 1 else 's'}"

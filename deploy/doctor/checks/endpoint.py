@@ -17,7 +17,7 @@ from schemas.records.health import Health
 from schemas.subscriptions.client_certificate import certificate_warning
 from schemas.subscriptions.subscription import Subscription
 
-# Programs renew a certificate when a third of its time is left, people at the latest two weeks before its end.
+# Programs usually renew a certificate when a third of its lifetime is left, people two weeks before its end.
 _SHARE_LEFT: Final = 5
 _DAYS_LEFT: Final = timedelta(days=14)
 _GONE: Final = 410
@@ -29,18 +29,18 @@ def check_state(subscription: Subscription, health: Health | None, now: datetime
     findings = []
     if subscription.paused:
         what = "the subscription is paused: nothing is sent"
-        do = f"`signpost subscriptions resume {id_}` sends events that are published from then on"
+        do = f"run `signpost subscriptions resume {id_}`: events that are published from then on are sent"
         findings.append(warning("endpoint", "subscription_paused", id_, what, do))
     if not subscription.event_types:
         what = "the subscription has no event types: it receives nothing"
-        do = f"`signpost subscriptions update {id_} --event-type …`"
+        do = f"run `signpost subscriptions update {id_} --event-type …`"
         findings.append(warning("endpoint", "subscription_without_events", id_, what, do))
     if health is not None and health.activation >= subscription.activation:
         findings.append(_of_health(subscription, health))
     certificate = subscription.client_certificate
     sentence = None if certificate is None else certificate_warning(certificate.certificate, now)
     if sentence is not None:
-        do = "ask the customer for a new one, and set it by `signpost subscriptions update`"
+        do = "ask the customer for a new one, and set it with `signpost subscriptions update`"
         findings.append(warning("endpoint", "client_certificate_expires", id_, sentence, do))
     return findings
 
@@ -58,10 +58,10 @@ def check_connection(id_: str, host: str, probed: Observed[ProbeResult] | NotObs
 
 
 def check_response(id_: str, host: str, result: Observed[InlineResult] | NotObserved) -> list[Finding]:
-    """Return the finding about the response to a test event, if it was not a delivery."""
+    """Return the finding about the response to a test event, if it was not a 2xx."""
     where = f"{id_} ({host})"
     if isinstance(result, NotObserved):
-        do = "correct that first"
+        do = "remove this cause, then run the command again"
         return [error("endpoint", "test_event_not_sent", where, result.reason, do)]
     status = result.value.status
     if status is None:
@@ -105,5 +105,5 @@ def _check_certificate(where: str, der: bytes, now: datetime) -> list[Finding]:
     if until - now >= min(_DAYS_LEFT, lifetime / _SHARE_LEFT):
         return []
     what = f"the endpoint's certificate expires at {until.isoformat().replace('+00:00', 'Z')}"
-    do = "the customer renews the certificate; if a program should renew it, that fails"
+    do = "the customer renews the certificate; an automatic renewal is late or has failed"
     return [warning("endpoint", "certificate_expires", where, what, do)]

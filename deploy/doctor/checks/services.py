@@ -24,10 +24,10 @@ def check_registry(registry: Observed[RegistryState] | NotObserved) -> list[Find
             return []
         case RegistryRefuses(response):
             what = f"the schema registry refuses requests: {response}"
-            do = "write user and password into the URL, or correct them"
+            do = "write user and password into schema_registry_url, or correct them"
             return [error("registry", "registry_refuses", _REGISTRY, what, do)]
         case NoRegistry(response):
-            what = f"what responds there is no schema registry: {response}"
+            what = f"the service at this URL is not a schema registry: {response}"
             do = "correct schema_registry_url; some registries have a path, such as /apis/ccompat/v7"
             return [error("registry", "registry_invalid", _REGISTRY, what, do)]
         case state:
@@ -41,19 +41,19 @@ def check_database(database: Observed[DatabaseState] | NotObserved) -> list[Find
         return [error("database", "database_unreachable", _DATABASE, database.reason, do)]
     state = database.value
     if isinstance(state, NoLedgerTables):
-        what = "the database has no tables of the ledger, and the API has no statistics"
+        what = "the database has no tables of the ledger: the API has no statistics"
         do = "start `signpost ledger`: it creates the tables"
         return [warning("database", "database_empty", _DATABASE, what, do)]
     findings = []
     if state.server and state.server[0] < _OLDEST_POSTGRESQL:
-        what = f"PostgreSQL has version {'.'.join(map(str, state.server))}"
-        do = f"upgrade it to {_OLDEST_POSTGRESQL} or later"
+        what = f"PostgreSQL has version {'.'.join(map(str, state.server))}, which the ledger does not support"
+        do = f"upgrade PostgreSQL to {_OLDEST_POSTGRESQL} or later"
         findings.append(error("database", "database_version_old", _DATABASE, what, do))
     if state.version not in state.known:
-        what = f"the tables have version {state.version}, which is newer than this Signpost: its ledger does not start"
-        findings.append(error("database", "database_newer", _DATABASE, what, "update Signpost on this machine"))
+        what = f"the tables have version {state.version}, newer than this Signpost knows: its ledger does not start"
+        findings.append(error("database", "database_newer", _DATABASE, what, "upgrade Signpost on this machine"))
     elif state.version != state.known[0]:
-        what = f"the tables have version {state.version}, and this Signpost has {state.known[0]}"
+        what = f"the tables have version {state.version}, and this Signpost needs {state.known[0]}"
         do = "restart `signpost ledger`: it upgrades the tables"
         findings.append(warning("database", "database_outdated", _DATABASE, what, do))
     return findings

@@ -10,12 +10,12 @@ from typing import Final
 from deploy.doctor.findings import Area, Finding, FindingCode, error, warning
 from schemas.settings.settings import Settings
 
-# What clouds serve at this address includes credentials of the machine.
+# Clouds serve credentials of the machine at this address, among other data.
 _METADATA_SERVICE: Final = ip_address("169.254.169.254")
 _WHERE_FROM: Final = "`signpost settings` shows where each value comes from"
 # Settings and files that roles refuse: where the finding is, and what to do.
 _REFUSED: Final[Mapping[FindingCode, tuple[Area, str, str]]] = {
-    "sender_invalid": ("settings", "senders", "correct the sender's folder: `signpost senders check` explains it"),
+    "sender_invalid": ("settings", "senders", "correct the sender's folder: `signpost senders check` shows each error"),
     "source_sender_unknown": ("settings", "sources", "name a loaded sender, or load it by the setting senders"),
     "drain_timeout_short": ("settings", "drain_timeout", f"set a longer drain_timeout; {_WHERE_FROM}"),
     "ca_bundle_unusable": ("settings", "ca_bundle", "name a PEM file with certificates of authorities"),
@@ -50,8 +50,8 @@ def check_settings(settings: Settings, refusals: Sequence[RefusedSetting]) -> li
     findings = [_refused(refusal) for refusal in refusals]
     if settings.delay_speedup != 1:
         what = (
-            f"delay_speedup is {settings.delay_speedup:g}: every delay of a retry schedule is divided by it, which is "
-            "for demos and tests"
+            f"delay_speedup is {settings.delay_speedup:g}: it divides every delay of retry schedules, and is for demos "
+            "and tests only"
         )
         findings.append(warning("settings", "delays_shortened", "delay_speedup", what, "remove the setting"))
     findings += _check_networks(settings)
@@ -62,8 +62,8 @@ def _check_networks(settings: Settings) -> Iterator[Finding]:
     for network in settings.allow_cidrs:
         if _METADATA_SERVICE in network:
             what = (
-                f"{network} contains {_METADATA_SERVICE}, where clouds serve credentials of the machine: a customer's "
-                "URL may lead there"
+                f"{network} contains {_METADATA_SERVICE}, where clouds serve credentials of the machine: the URL of a "
+                "subscription may lead there"
             )
             do = "list only the networks that contain endpoints"
             yield warning("settings", "metadata_service_allowed", "allow_cidrs", what, do)

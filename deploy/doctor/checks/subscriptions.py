@@ -16,8 +16,8 @@ from schemas.records.api_key import ApiKey
 from schemas.subscriptions.sealing import Sealer, id_of_sealing_key
 from schemas.subscriptions.subscription import Subscription
 
-_ADD_KEY: Final = "add the key to sealing_keys, after the first"
-_OPERATOR: Final = "docs/operations.md, Sealing keys, describes both"
+_ADD_KEY: Final = "add the sealing key to sealing_keys, after the first one"
+_OPERATOR: Final = "see docs/operations.md, Sealing keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +46,31 @@ def check_subscriptions(
 ) -> list[Finding]:
     """Return the findings about all subscriptions. `endpoint_of` is what delivery makes of a record."""
     if isinstance(records, NotObserved):
-        do = "look at the brokers: do they run, and do they respond?"
+        do = "check that the brokers run and respond"
         return [error("subscriptions", "subscriptions_unreadable", "subscriptions", records.reason, do)]
     sorted_ = _Sorted()
     for id_, found in records.value.found.items():
         _sort(sorted_, id_, found, endpoint_of, sealer)
     findings = [
-        *_grouped(sorted_.unreadable, "subscription_unreadable", "write it again, or delete it"),
-        *_grouped(sorted_.unusable, "subscription_unusable", "load its sender, or correct or delete it"),
-        *_grouped(sorted_.broken, "secret_broken", "set its secrets, header values and client key again"),
+        *_grouped(sorted_.unreadable, "subscription_unreadable", "write the subscription again, or delete it"),
+        *_grouped(
+            sorted_.unusable, "subscription_unusable", "load its sender; otherwise correct or delete the subscription"
+        ),
+        *_grouped(
+            sorted_.broken, "secret_broken", "set the secrets, header values and client key of the subscription again"
+        ),
         *_grouped(sorted_.refused, "url_refused", "change the URL, or allow_http, allow_ports or allow_cidrs"),
     ]
     for key, ids in sorted_.by_key.items():
-        what = f"{_count(ids)} sealed with the key {key}, which is not configured ({sealer.key_names}): jobs wait"
-        do = f"{_ADD_KEY}; if it is lost, delete and create the subscriptions again: {_OPERATOR}"
+        what = (
+            f"{_count(ids)} sealed with the key {key}, which is not configured: jobs wait. "
+            f"Configured keys: {sealer.key_names}"
+        )
+        do = f"{_ADD_KEY}; if the key is lost, delete and create the subscriptions again ({_OPERATOR})"
         findings.append(error("sealing_key", "secret_sealed_with_another_key", some_of(ids), what, do))
     if records.value.conflicts:
         ids = sorted(records.value.conflicts)
-        what = "records with the same id are on several partitions, and only the first counts"
+        what = "records with the same id are on several partitions, and only the first record counts"
         do = "delete the subscription, and create it again: `signpost subscriptions show` names the partitions"
         findings.append(warning("subscriptions", "subscription_twice", some_of(ids), what, do))
     return findings
@@ -74,7 +81,7 @@ def check_api_keys(
 ) -> list[Finding]:
     """Return the findings about API keys that the API does not accept although they are active."""
     if isinstance(keys, NotObserved):
-        do = "look at the brokers: do they run, and do they respond?"
+        do = "check that the brokers run and respond"
         return [error("sealing_key", "api_key_unreadable", "api-keys", keys.reason, do)]
     unreadable = [id_ for id_, key in keys.value.items() if isinstance(key, Unreadable)]
     unusable = [
@@ -84,12 +91,12 @@ def check_api_keys(
     ]
     findings = []
     if unreadable:
-        what = f"{_count(unreadable, 'API key')} unreadable, and not accepted"
-        do = "delete it: `signpost keys revoke`; then create a new one"
+        what = f"{_count(unreadable, 'API key')} unreadable and refused by the API"
+        do = "delete each with `signpost keys revoke`, then create a new one"
         findings.append(warning("sealing_key", "api_key_unreadable", some_of(unreadable), what, do))
     if unusable:
-        what = f"{_count(unusable, 'API key')} made with a sealing key that is not configured, and not accepted"
-        do = f"{_ADD_KEY}; or create new keys, and revoke these: {_OPERATOR}"
+        what = f"{_count(unusable, 'API key')} made with a sealing key that is not configured, and refused by the API"
+        do = f"{_ADD_KEY}; or create new API keys, and revoke these ({_OPERATOR})"
         findings.append(warning("sealing_key", "api_key_unusable", some_of(unusable), what, do))
     return findings
 

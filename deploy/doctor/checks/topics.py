@@ -8,7 +8,7 @@ from typing import assert_never
 from consumers.kafka.topics import Create, Impossible, Reconfigure, SetBeginning, TopicChange
 from deploy.doctor.findings import Finding, error, some_of
 
-_APPLY = "run `signpost topics apply`; `signpost topics plan` shows the changes first"
+_APPLY = "see the changes with `signpost topics plan`, then run `signpost topics apply`"
 
 
 def check_topics(changes: Sequence[TopicChange], hidden: Collection[str] = ()) -> list[Finding]:
@@ -30,7 +30,7 @@ def check_topics(changes: Sequence[TopicChange], hidden: Collection[str] = ()) -
             case Create():
                 pass
             case Reconfigure(name, configs):
-                listed = ", ".join(f"{key} is {has}, not {wanted}" for key, (has, wanted) in configs.items())
+                listed = ", ".join(f"{key} is {has} instead of {wanted}" for key, (has, wanted) in configs.items())
                 findings.append(error("topics", "topic_config", name, listed, _APPLY))
             case SetBeginning(group, topic, partitions):
                 what = f"the group {group} has no position in {len(partitions)} empty partitions"
@@ -53,7 +53,7 @@ def check_sources(sources: Iterable[str], present: Collection[str]) -> list[Find
             "topics",
             "source_missing",
             topic,
-            "the source topic does not exist, and the router does not start",
+            "the source topic does not exist: the router does not start",
             "create the topic, or remove it from the setting sources",
         )
         for topic in sources

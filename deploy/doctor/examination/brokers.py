@@ -38,16 +38,16 @@ def examine_brokers(context: Context, registry: Reading[RegistryReading] | None)
     changes = context.start(partial(plan, settings.kafka_properties(), admin.value, wanted, settings.names))
     found = context.read(partial(read_cluster, admin.value, [*own, *sources]))
     if isinstance(found, NotObserved):
-        do = "look at the brokers: do they run, and do they respond?"
+        do = "check that the brokers run and respond"
         context.add([error("broker", "broker_unreachable", "cluster", found.reason, do)])
-        context.skip(OF_BROKERS, "the brokers do not describe the cluster")
+        context.skip(OF_BROKERS, "the configuration of the cluster cannot be read")
         return None
     cluster = found.value
     context.add(check_brokers(cluster, settings.replication))
     hidden = _examine_access(context, admin.value, cluster, own, sources)
     planned = changes.result()
     if isinstance(planned, NotObserved):
-        do = "look at the brokers and at the ACLs of the principal; `signpost topics plan` repeats the request"
+        do = "check the brokers and the ACLs of the principal; `signpost topics plan` repeats the request"
         context.add([error("topics", "topics_unreadable", "topics", planned.reason, do)])
     else:
         context.add(check_topics(planned.value, hidden))

@@ -26,7 +26,7 @@ from schemas.keys.hashing import KeyHasher
 from schemas.records.health import Health
 from schemas.subscriptions.subscription import Subscription
 
-# How long a test event may take in addition to the timeout of its request: name, queue, record on the topic.
+# Added to the timeout of a test request: DNS, the queue, and the record on the topic.
 _MORE_S: Final = 20.0
 
 
@@ -78,7 +78,7 @@ def _examine_state(context: Context, subscription: Subscription, *, has_health: 
     if has_health:
         known = context.read(partial(read_health, context.settings))
         if isinstance(known, NotObserved):
-            do = "look at the brokers: do they run, and do they respond?"
+            do = "check that the brokers run and respond"
             where = context.settings.names.health
             context.add([error("subscriptions", "subscriptions_unreadable", where, known.reason, do)])
         else:

@@ -1,6 +1,6 @@
-"""Examines an installation: settings, brokers and all that is on them, registry, database, one endpoint.
+"""Examines an installation: settings, brokers with their topics and records, registry, database, one endpoint.
 
-A reading that fails or takes too long becomes one finding, and what depends on it is not checked. Everything else is.
+A reading that fails or takes too long becomes one finding. Checks that depend on it do not run; all others do.
 Readings that do not depend on one another run at the same time.
 """
 

@@ -1,7 +1,7 @@
 """Reads the clocks of the brokers: the time at which each of them appends a record.
 
-No request of a client returns a broker's time. So a tombstone of a key that never exists is written to a topic of
-Signpost whose records nothing depends on. The topic sets the timestamps itself (LogAppendTime).
+No response to a client has a broker's time. So this module writes a tombstone, under a key that no other record has, to
+a topic on which no role depends. The broker sets its timestamp (LogAppendTime).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads an endpoint: connects as a delivery does, and sends a test event only if that is asked for."""
+"""Reads an endpoint: connects as a delivery does. Sends a test event only with `--send-test`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from schemas.subscriptions.subscription import Subscription
 BodyOfTest: TypeAlias = Callable[[Sender, str, str, float], bytes]
 # The senders whose documents have a test event. It gets sender, event id, customer and time.
 TEST_EVENTS: Final[Mapping[str, BodyOfTest]] = {"onboarding": body_of_test}
-# In the log of test deliveries, in place of the id of an API key.
+# Stands in place of the id of an API key in the record of the test delivery.
 _CALLER: Final = "doctor"
 _CONNECT_MS: Final = 10_000
-# One request needs few files: a lower limit of this process must not prevent it.
+# One request needs few files: a low limit of open files must not prevent it.
 _FEW: Final = {"max_connections": 16, "max_in_flight": 16}
 
 
@@ -35,8 +35,8 @@ def check_can_test(sender: str) -> None:
     """InvalidInput if the documents of a sender have no test event."""
     if sender not in TEST_EVENTS:
         raise InvalidInput(
-            f"--send-test: the sender {sender} documents no test event (there is one for {', '.join(TEST_EVENTS)}); "
-            "without the option only the connection is checked"
+            f"--send-test: the sender {sender} documents no test event (only {', '.join(TEST_EVENTS)} does); "
+            "omit the option to check only the connection"
         )
 
 

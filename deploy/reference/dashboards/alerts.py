@@ -36,7 +36,7 @@ def firing_alerts() -> Sentences:
     found = f'max by ({", ".join(_COLUMNS)}) (ALERTS{{alertname=~"Signpost.*", alertstate="firing", @@}})'
     return Sentences(
         "What is wrong",
-        "The firing alerts. docs/operations.md has a section for each: what it means, how to look, what to do.",
+        "The firing alerts. docs/operations.md has a runbook for each.",
         PanelQuery(f"{found} or on () {nothing}"),
         columns=_COLUMNS,
         words={

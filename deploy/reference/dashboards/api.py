@@ -31,7 +31,7 @@ def _now() -> tuple[Number, ...]:
         Number("Requests", "Per second.", PanelQuery(f"sum({_REQUESTS % '@'})"), "ops", 8),
         Number(
             "Errors of the API",
-            "Share of the answers with 5xx, without tests of endpoints.",
+            "Share of the requests with a 5xx response. Test deliveries do not count.",
             PanelQuery(_SHARE),
             "percentunit",
             8,
@@ -40,7 +40,7 @@ def _now() -> tuple[Number, ...]:
         ),
         Number(
             "Duration, p99",
-            "Without tests of endpoints, which wait for the endpoint.",
+            "99th percentile. Test deliveries do not count: they wait for the endpoint.",
             quantiles(_DURATION, 0.99, matching='operation!="test"')[0],
             "s",
             8,
@@ -61,14 +61,19 @@ def _requests() -> tuple[Panel, ...]:
         ),
         Panel(
             "Statuses",
-            "Answers per second, by class of the status.",
+            "Responses per second, by class of the status.",
             (PanelQuery(f"sum by (status) ({_REQUESTS % '@'})", "{{status}}"),),
             "ops",
         ),
-        Panel("Errors of the API", "Share of the answers with 5xx.", (PanelQuery(_SHARE, "5xx"),), "percentunit"),
+        Panel(
+            "Errors of the API",
+            "Share of the requests with a 5xx response. Test deliveries do not count.",
+            (PanelQuery(_SHARE, "5xx"),),
+            "percentunit",
+        ),
         Panel(
             "Duration",
-            "From the headers of a request to its answer, without tests of endpoints.",
+            "From the headers of a request to its response. Test deliveries do not count.",
             quantiles(_DURATION, 0.5, 0.99, matching='operation!="test"'),
             "s",
         ),
@@ -85,8 +90,8 @@ def _requests() -> tuple[Panel, ...]:
             "ops",
         ),
         Panel(
-            "Refused keys and limits",
-            "Answers with 4xx per second, by operation.",
+            "Refused requests",
+            "4xx responses per second, by operation.",
             (PanelQuery(f"sum by (operation) ({refused}) or vector(0)", "{{operation}}"),),
             "ops",
         ),

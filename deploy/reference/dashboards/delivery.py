@@ -37,7 +37,7 @@ def _now() -> tuple[Number, ...]:
         ),
         Number(
             "Open circuits",
-            "Endpoints that do not respond, or sent Retry-After.",
+            "Endpoints that do not respond, or that sent Retry-After.",
             PanelQuery("sum(signpost_delivery_open_circuits{@})"),
             warning=1,
         ),
@@ -56,7 +56,7 @@ def _now() -> tuple[Number, ...]:
         ),
         Number(
             "Oldest due job",
-            "A job that waits for its endpoint is due, too.",
+            "For how long it has been due. Jobs that wait for their endpoint count, too.",
             PanelQuery("max(signpost_delivery_oldest_due_age_seconds{@})"),
             "s",
             warning=60,
@@ -89,7 +89,7 @@ def _attempts() -> tuple[Panel, ...]:
         ),
         Panel(
             "Dead, by reason",
-            "Jobs without a delivery, per second.",
+            "Jobs that ended without a delivery, per second.",
             _by("reason", "signpost_dead_jobs_total", "{{reason}}"),
             "ops",
         ),
@@ -106,7 +106,7 @@ def _latency() -> tuple[Panel, ...]:
     return (
         Panel(
             "Event to first attempt",
-            "From the time when the event could be read. Without jobs that waited for a limit of their endpoint.",
+            "From when the event could be read. Jobs that waited for a limit of their endpoint do not count.",
             quantiles("signpost_delivery_first_attempt_latency_seconds", 0.5, 0.9, 0.99, matching='limited="no"'),
             "s",
         ),
@@ -137,7 +137,7 @@ def _admission() -> tuple[Panel, ...]:
         ),
         Panel(
             "Slow requests, and their quota",
-            "Overdue requests, requests to slow endpoints, first contacts.",
+            "Requests that are overdue, go to slow endpoints, or are the first contact with an endpoint.",
             (
                 PanelQuery("sum by (instance) (signpost_delivery_slow_requests{@})", "{{instance}}"),
                 PanelQuery("max(signpost_delivery_in_flight_limit{@}) * 3 / 8", "quota"),
@@ -187,7 +187,7 @@ def _delay_topics() -> tuple[Panel, ...]:
         ),
         Panel(
             "Oldest unread job",
-            "For how long it has been due. No endpoint keeps it waiting.",
+            "For how long it has been due. No endpoint causes this delay.",
             (PanelQuery("max by (delay) (signpost_delivery_unread_due_age_seconds{@})", "{{delay}}"),),
             "s",
             width=6,

@@ -28,7 +28,7 @@ def _now() -> tuple[Number, ...]:
             bad=300,
         ),
         Number(
-            "Tables are prepared for",
+            "Tables prepared for",
             "At 0 nothing can be written.",
             PanelQuery("min(signpost_ledger_prepared_seconds{@})"),
             "s",

@@ -40,7 +40,7 @@ def _in_words() -> tuple[Words, ...]:
         ),
         Words(
             "Subscriptions",
-            "Whether every process knows that its table is complete, and can read all of it.",
+            "Whether each process has a complete table of subscriptions, and can read all records of it.",
             PanelQuery(
                 "max(signpost_table_staleness_seconds{@} > bool 5) + max(signpost_table_unusable_records{@} > bool 0)"
             ),
@@ -49,28 +49,28 @@ def _in_words() -> tuple[Words, ...]:
         ),
         Words(
             "Router",
-            "Whether an event has waited for its jobs for more than a minute.",
+            "Whether an event has waited for over a minute to be routed, or a partition is paused.",
             PanelQuery(f"max(({router}) > bool 60) + max(signpost_router_paused_partitions{{@}} > bool 0)"),
             good="the router keeps up",
             bad="events wait",
         ),
         Words(
             "Delivery",
-            "Whether a job has been due for more than a minute and was not read.",
+            "Whether a job has been due for over a minute and is unread.",
             PanelQuery("max(signpost_delivery_unread_due_age_seconds{@} > bool 60)"),
             good="delivery keeps up",
             bad="jobs are not read",
         ),
         Words(
             "Ledger",
-            "Whether outcomes wait for the database for more than five minutes.",
+            "Whether outcomes have waited for over five minutes, or the database does not respond.",
             PanelQuery("max(signpost_ledger_lag_seconds{@} > bool 300) + max(signpost_ledger_waiting_for_database{@})"),
             good="the ledger keeps up",
             bad="statistics are old",
         ),
         Words(
             "Endpoints of customers",
-            "Whether each endpoint responds. An endpoint that does not disturbs no other.",
+            "Whether each endpoint responds. An unresponsive endpoint does not delay the others.",
             PanelQuery('sum(signpost_delivery_open_circuits{@, reason="circuit_open"})'),
             good="all endpoints respond",
             bad="some do not respond",
@@ -92,7 +92,7 @@ def _promises() -> tuple[Number | Panel, ...]:
         ),
         Number(
             "Error budget left",
-            "Of the 1 % of first attempts that may be late within 30 days.",
+            "The unused share of the 1 % of first attempts that may be late within 30 days.",
             PanelQuery(f"1 - max({late % '30d'}) / 0.01"),
             unit="percentunit",
             warning=0.5,
@@ -108,13 +108,13 @@ def _promises() -> tuple[Number | Panel, ...]:
         ),
         Number(
             "Deleted before they were read, 1 day",
-            "Nothing matched is lost: records that retention deleted before a role read them.",
+            "Records that retention deleted before a role read them. There must be none.",
             PanelQuery(_TRUNCATED),
             bad=1,
         ),
         Number(
             "Oldest due job",
-            "No retry is late. A job that waits for its endpoint is due, too.",
+            "For how long the oldest due job has been due. Jobs that wait for their endpoint count, too.",
             PanelQuery("max(signpost_delivery_oldest_due_age_seconds{@})"),
             unit="s",
             warning=60,
@@ -122,7 +122,7 @@ def _promises() -> tuple[Number | Panel, ...]:
         ),
         Number(
             "Age of the tables",
-            "Changes of subscriptions count at once: beyond 5 s nothing is routed or sent.",
+            "For how long it is unknown whether a table is complete. Beyond 5 s nothing is routed or sent.",
             PanelQuery("max(signpost_table_staleness_seconds{@})"),
             unit="s",
             warning=1,
@@ -151,7 +151,7 @@ def _deliveries() -> tuple[Panel, ...]:
         ),
         Panel(
             "Attempts by result",
-            "Attempts per second. A dead job has used up its attempts, or its endpoint is gone.",
+            "Attempts per second. `dead`: the job has no attempt left, or its endpoint is gone.",
             (
                 PanelQuery(
                     "sum by (result) (rate(signpost_delivery_attempts_total{@}[$__rate_interval]))", "{{result}}"
@@ -173,7 +173,7 @@ def _deliveries() -> tuple[Panel, ...]:
         ),
         Panel(
             "Event to first attempt",
-            "From the time when the event could be read. Without jobs that waited for a limit of their endpoint.",
+            "From when the event could be read. Jobs that waited for a limit of their endpoint do not count.",
             quantiles(_FIRST_ATTEMPT, 0.5, 0.9, 0.99, matching='limited="no"'),
             "s",
         ),
@@ -198,13 +198,13 @@ def _backlog() -> tuple[Panel, ...]:
     return (
         Panel(
             "Unread records",
-            "By topic. In a delay topic they wait for their time.",
+            "By topic. In a delay topic records are unread until their delay is over.",
             (PanelQuery("sum by (topic) (signpost_consumer_lag_records{@})", "{{topic}}"),),
             width=6,
         ),
         Panel(
             "Age of the oldest unread record",
-            "By topic. In a delay topic records become as old as its delay.",
+            "By topic. In a delay topic it is usually as old as the delay.",
             (PanelQuery("max by (topic) (signpost_unread_age_seconds{@})", "{{topic}}"),),
             "s",
             width=6,
@@ -281,8 +281,8 @@ def _processes() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Starts",
-            "Starts of a role within the last hour, without the first one.",
+            "Restarts",
+            "Restarts of a role within the last hour.",
             (PanelQuery("sum by (instance) (changes(signpost_role_start_time_seconds{@}[1h]))", "{{instance}}"),),
             width=6,
         ),
@@ -301,7 +301,7 @@ def _processes() -> tuple[Panel, ...]:
         ),
         Panel(
             "Spans of traces",
-            "Per second. The collector did not take failed ones; dropped ones found the queue full.",
+            "Per second. Failed: the collector did not take them. Dropped: the queue was full.",
             (PanelQuery("sum by (result) (rate(signpost_trace_spans_total{@}[$__rate_interval]))", "{{result}}"),),
             "ops",
             width=24,

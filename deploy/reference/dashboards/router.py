@@ -27,7 +27,7 @@ def _now() -> tuple[Number, ...]:
         Number("Events", "Events routed, per second.", PanelQuery(_EVENTS), "ops", 6),
         Number("Jobs", "Jobs created, per second.", PanelQuery(_JOBS), "ops", 6),
         Number(
-            "Oldest event without jobs",
+            "Oldest event not routed",
             "Its age, by the timestamp of its record.",
             PanelQuery(f"max(signpost_unread_age_seconds{{@}} {_OWN})"),
             "s",
@@ -37,7 +37,7 @@ def _now() -> tuple[Number, ...]:
         ),
         Number(
             "Paused partitions",
-            "Partitions of sources that wait before a record that cannot be routed yet.",
+            "Partitions of sources that are paused at a record that cannot be routed yet.",
             PanelQuery("sum(signpost_router_paused_partitions{@})"),
             "short",
             6,
@@ -50,7 +50,7 @@ def _events() -> tuple[Panel, ...]:
     return (
         Panel(
             "Events and jobs",
-            "Per second. A withheld match has no job: its subscription is paused or disabled.",
+            "Per second. Withheld: a match without a job, because the subscription is paused or disabled.",
             (
                 PanelQuery(_EVENTS, "events"),
                 PanelQuery(_JOBS, "jobs"),

@@ -71,7 +71,7 @@ def _events() -> tuple[Panel, ...]:
         ),
         Panel(
             "Age of events",
-            "From `created_at`, as the producer set it, to the routing of the event. Old events are published late.",
+            "From `created_at`, as the producer set it, to the routing of the event.",
             quantiles(
                 "signpost_router_event_age_seconds", 0.99, by="sender", matching=_SENDER, legend="{{sender}} p99"
             ),
@@ -109,7 +109,7 @@ def _latency() -> tuple[Panel, ...]:
     return (
         Panel(
             "Event to first attempt",
-            "From the time when the event could be read. Without jobs that waited for a limit of their endpoint.",
+            "From when the event could be read. Jobs that waited for a limit of their endpoint do not count.",
             quantiles(first, 0.99, by="sender", matching=own, legend="{{sender}} p99"),
             "s",
             12,
@@ -123,7 +123,7 @@ def _latency() -> tuple[Panel, ...]:
         ),
         Panel(
             "First attempts that started within 5 s",
-            "Share of the first attempts. Without jobs that waited for a limit of their endpoint.",
+            "Share of the first attempts. Jobs that waited for a limit of their endpoint do not count.",
             (
                 PanelQuery(
                     f'sum by (sender) (rate({first}_bucket{{@, {own}, le="5.0"}}[$__rate_interval])) '
@@ -136,7 +136,7 @@ def _latency() -> tuple[Panel, ...]:
         ),
         Panel(
             "First attempts that waited for their endpoint",
-            "Per second: the limits of an endpoint kept them from starting at once.",
+            "Per second. A limit of the endpoint delayed them.",
             (PanelQuery(f"sum(rate({first}_count{{@, {waited}}}[$__rate_interval])) or vector(0)", "waited"),),
             "ops",
             12,
