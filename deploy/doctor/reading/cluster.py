@@ -6,11 +6,12 @@ No request of an admin client goes to a group coordinator: it can end the proces
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
     AclBindingFilter,
     AclOperation,
@@ -29,6 +30,7 @@ from deploy.doctor.checks.acls import Access, AccessView, NoAuthorizer
 from deploy.doctor.checks.cluster import INTERNAL, BrokerView, ClusterView, PartitionView, TopicView
 from schemas.catalog.errors import Unavailable
 
+_TRY_S: Final = 1.0
 _REFUSED: Final = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -152,18 +154,31 @@ def _operations(future: Future[Any], what: str) -> frozenset[str] | None:
 
 
 def _is_group_refused(kafka: Mapping[str, str], group: str, place: tuple[str, int]) -> bool:
-    """Return whether the brokers refuse the group's position. A consumer that never joins requests it."""
+    """Return whether the brokers refuse the group's position. A consumer that never joins requests it.
+
+    A client that may not use a group finds no coordinator: its request times out, and `poll` returns the refusal.
+    """
     own = {"group.id": group, "enable.auto.commit": False}
     consumer = Consumer({**kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+    deadline_s = time.monotonic() + TIMEOUT_S
     try:
-        (found,) = consumer.committed([TopicPartition(*place)], timeout=TIMEOUT_S)
-    except KafkaException as error:
-        if error.args[0].code() in _REFUSED:
-            return True
-        raise failed(error, f"the positions of the group {group}") from error
+        while True:
+            try:
+                (found,) = consumer.committed([TopicPartition(*place)], timeout=_TRY_S)
+            except KafkaException as error:
+                if error.args[0].code() in _REFUSED or _is_refusal(consumer.poll(0)):
+                    return True
+                if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() > deadline_s:
+                    raise failed(error, f"the positions of the group {group}") from error
+            else:
+                return found.error is not None and found.error.code() in _REFUSED
     finally:
         consumer.close()
-    return found.error is not None and found.error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+def _is_refusal(message: Message | None) -> bool:
+    error = None if message is None else message.error()
+    return error is not None and error.code() in _REFUSED
 
 
 def _code_of(error: Unavailable) -> int | None:
