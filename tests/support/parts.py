@@ -62,7 +62,7 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
         "Prometheus' `promtool` (on Debian: apt-get install --no-install-recommends prometheus)",
     ),
     "otelcol": (
-        lambda: any(_runs(name, "--version") for name in COLLECTORS),
+        lambda: any(_runs(name, "--help") for name in COLLECTORS),
         f"an OpenTelemetry Collector ({', '.join(f'`{name}`' for name in COLLECTORS)})",
     ),
     "cc": (lambda: missing_tools() is None, "a C compiler (`cc`), with Python's headers"),
