@@ -32,6 +32,7 @@ _RESPONSE_S: Final = 5.0
 # The client has been seen to lose requests to a broker that was stopped for longer than their timeout: they never end.
 _LOST_S: Final = 2 * _RESPONSE_S
 _BATCH: Final = 1_000
+_RECEIVES_S: Final = 2.0
 
 T = TypeVar("T")
 
@@ -76,6 +77,12 @@ class CompactedLog(Generic[T]):
         self._servers = kafka.get("bootstrap.servers", "")
         self._records: list[dict[str, T | Unreadable]] = []
         self._positions: dict[int, int] = {}
+        self._received_s: float | None = None
+
+    @property
+    def receives(self) -> bool:
+        """Whether records arrived within the last seconds: the brokers respond, even if the log is behind."""
+        return self._received_s is not None and self._monotonic() - self._received_s <= _RECEIVES_S
 
     @property
     def partitions(self) -> int:
@@ -201,6 +208,8 @@ class CompactedLog(Generic[T]):
     def _take(self, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
         error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            self._received_s = self._monotonic()
         if error is not None and error.code() == KafkaError._PARTITION_EOF:
             if partition is not None and offset is not None:
                 self._positions[partition] = max(offset, self._positions.get(partition, 0))

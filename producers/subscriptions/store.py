@@ -111,6 +111,11 @@ class SubscriptionStore:
         """Whether all subscriptions that existed at the start have been read."""
         return self._has_read
 
+    @property
+    def receives(self) -> bool:
+        """Whether records arrive: a table that may be old is then only behind."""
+        return self._writer.log.receives
+
     def why_not_ready(self) -> str | None:
         """Return why the table may be old or incomplete, None if it is neither."""
         if self._reason is None and time.monotonic() - self._read_at_s > _STALE_S:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from confluent_kafka import IsolationLevel, Producer
 
 from deploy.dev.broker import Broker
 from producers.compacted.acknowledgement import ACKNOWLEDGE_AFTER_S
 from producers.compacted.environment import Environment
+from producers.compacted.log import CompactedLog
 from producers.subscriptions.changes import Apply, Command, Delete, Effect, Pause, Result, Resume
 from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
 from schemas.records.partitioner import partition_of
@@ -18,6 +21,7 @@ from tests.support.subscriptions import (
     AUTHOR,
     PARTITIONS,
     draft,
+    kafka_of,
     present,
     writer_of,
 )
@@ -46,6 +50,28 @@ def test_writer_creates_changes_pauses_resumes_and_deletes(make_writer):
 
     assert effects(writer.write([Delete("a")], AUTHOR)) == [("a", "deleted")]
     assert present(make_writer()) == {}
+
+
+def test_log_receives_while_records_arrive(broker, names, make_writer):
+    """A process restarts for stuck clients only while nothing arrives, so a log that is behind restarts none."""
+    later_s = [0.0]
+    log: CompactedLog[bytes] = CompactedLog(
+        kafka_of(broker.bootstrap_servers),
+        names.subscriptions,
+        lambda _, value: value,
+        monotonic=lambda: time.monotonic() + later_s[0],
+        sleep=time.sleep,
+        timeout_s=30.0,
+    )
+    make_writer().write([Apply(draft("a"))], AUTHOR)
+    log.read()
+    assert log.receives
+    later_s[0] += 10.0
+    assert not log.receives
+    make_writer().write([Pause("a")], AUTHOR)
+    log.read()
+    assert log.receives
+    log.close()
 
 
 def test_unchanged_subscriptions_write_nothing(broker, names, make_writer):
