@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
@@ -70,6 +71,11 @@ def sentence_of(error: BaseException) -> str:
 
 class NotSettled(Unavailable):
     """The state of the cluster is changing: repeat the request."""
+
+
+def new_admin(kafka: Mapping[str, str]) -> AdminClient:
+    """Return a further client of a process whose other clients log about their connections already."""
+    return AdminClient({**kafka, "log_level": 0}, logger=logging.getLogger("signpost.kafka"))
 
 
 def from_time(at_ms: int) -> Any:

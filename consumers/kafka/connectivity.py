@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
 from confluent_kafka import KafkaError
-from confluent_kafka.admin import AdminClient
 from structlog.typing import FilteringBoundLogger
 
-from consumers.kafka.admin import REQUEST_ERRORS, metadata_of
+from consumers.kafka.admin import REQUEST_ERRORS, metadata_of, new_admin
 from consumers.kafka.threads import in_thread
 
 POLL_EVERY_S: Final = 1.0
@@ -66,5 +64,4 @@ class ConnectivityMonitor:
 
 def _find_broker(kafka: Mapping[str, str]) -> None:
     """Return if a broker responds; Unavailable if none does."""
-    # The clients of the role log about their connections already.
-    metadata_of(AdminClient({**kafka, "log_level": 0}, logger=logging.getLogger("signpost.kafka")), _TIMEOUT_S)
+    metadata_of(new_admin(kafka), _TIMEOUT_S)

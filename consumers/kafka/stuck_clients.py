@@ -7,16 +7,14 @@ process helps. A slow broker is slow for a new client as well. A broker that is 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Final
 
 from confluent_kafka import IsolationLevel
-from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.admin import LATEST, REQUEST_ERRORS, list_offsets, metadata_of
+from consumers.kafka.admin import LATEST, REQUEST_ERRORS, list_offsets, metadata_of, new_admin
 from consumers.kafka.threads import in_thread
 from schemas.catalog.errors import Unavailable
 
@@ -100,8 +98,7 @@ def stuck_clients(kafka: Mapping[str, str], topics: Collection[str]) -> StuckCli
 def _request_ends(kafka: Mapping[str, str], topics: Collection[str]) -> float:
     """Request the ends of topics with a new client; return the duration in seconds. REQUEST_ERRORS if that fails."""
     began_s = time.monotonic()
-    # The clients of the process log about their connections already.
-    admin = AdminClient({**kafka, "log_level": 0}, logger=logging.getLogger("signpost.kafka"))
+    admin = new_admin(kafka)
     known = metadata_of(admin, _TIMEOUT_S).topics
     if missing := [topic for topic in topics if topic not in known]:
         raise Unavailable(f"there is no topic {missing[0]}")
