@@ -19,8 +19,8 @@ from deploy.config.senders import senders_of
 from deploy.dev.addresses import split
 from deploy.reference.openapi.pages import files
 from deploy.roles.api import build
-from deploy.roles.restart import restart_in_place
-from schemas.catalog.errors import InvalidInput, RestartRequired, Unavailable
+from deploy.roles.restart import exit_code_of
+from schemas.catalog.errors import InvalidInput, Unavailable
 
 _BACKLOG: Final = 2_048
 
@@ -44,12 +44,8 @@ def _api(
     stop = Stop()
     with _listening(listen or settings.api_listen) as listening:
         docs = list(files(senders_of(settings).values(), version("kafka-signpost")))
-        try:
-            complete = build(settings, url, docs).run(stop, stop.why_not_alive, listening)
-        except RestartRequired as error:
-            restart_in_place(str(error), stop)
-            complete = False  # it returns only if a signal has ended this process meanwhile
-        raise typer.Exit(0 if complete else 1)
+        role = build(settings, url, docs)
+        raise typer.Exit(exit_code_of(lambda: role.run(stop, stop.why_not_alive, listening), stop))
 
 
 def _reason(error: OSError) -> str:

@@ -17,7 +17,7 @@ from consumers.service.status_server import StatusPage, StatusServer
 from deploy.cli.options import options_of
 from deploy.config.logs import configure_logging
 from deploy.dev.state import pids_of
-from deploy.roles.restart import restart_in_place
+from deploy.roles.restart import exit_code_of
 from schemas.catalog.errors import InvalidInput, RestartRequired, SignpostError
 from schemas.settings.settings import Settings
 
@@ -109,12 +109,13 @@ def run_role(build: Build, settings: Settings, instance: int | None, listen: str
     stuck = stuck_clients(settings.kafka_properties(), [settings.names.subscriptions])
 
     stopping = stopping_of(stop, stuck, role)
-    try:
+
+    def run() -> bool:
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive, role.pages) as status:
-            return 0 if role.run(stopping, status.address) else 1
-    except RestartRequired as error:
-        restart_in_place(str(error), stop)
-        return 1  # it returns only if a signal has ended this process meanwhile
+            return role.run(stopping, status.address)
+
+    try:
+        return exit_code_of(run, stop)
     except SignpostError as error:
         # The caller prints a sentence for people. Programs that collect the log look for a line.
         _log.error("role.failed", error=str(error))

@@ -11,8 +11,18 @@ from collections.abc import Callable
 import structlog
 
 from consumers.service.signals import STOP_SIGNALS
+from schemas.catalog.errors import RestartRequired
 
 _log = structlog.get_logger("role")
+
+
+def exit_code_of(run: Callable[[], bool], stopping: Callable[[], bool]) -> int:
+    """Run a role until it ends, and return its exit code: 0 if `run` returns True. Restart it where only that helps."""
+    try:
+        return 0 if run() else 1
+    except RestartRequired as error:
+        restart_in_place(str(error), stopping)
+        return 1  # it returns only if a signal has ended this process meanwhile
 
 
 def restart_in_place(reason: str, stopping: Callable[[], bool]) -> None:
