@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, quantiles
+from deploy.reference.dashboards.panels import (
+    Board,
+    Number,
+    Panel,
+    PanelQuery,
+    PanelRow,
+    cpu_panel,
+    memory_panel,
+    quantiles,
+)
 
 _OWN: Final = 'and on (instance, job) signpost_build_info{role="api"}'
 _REQUESTS: Final = "rate(signpost_api_requests_total{%s}[$__rate_interval])"
@@ -105,15 +114,6 @@ def _process() -> tuple[Panel, ...]:
             "1 while a process waits.",
             (PanelQuery(f"max by (instance) (signpost_waiting_for_broker{{@}} {_OWN})", "{{instance}}"),),
         ),
-        Panel(
-            "CPU",
-            "Cores in use.",
-            (PanelQuery(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {_OWN}", "{{instance}}"),),
-        ),
-        Panel(
-            "Memory",
-            "Resident memory.",
-            (PanelQuery(f"process_resident_memory_bytes{{@}} {_OWN}", "{{instance}}"),),
-            "bytes",
-        ),
+        cpu_panel(_OWN),
+        memory_panel(_OWN),
     )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from deploy.reference.dashboards.alerts import firing_alerts
-from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, Words, quantiles
+from deploy.reference.dashboards.panels import (
+    Board,
+    Number,
+    Panel,
+    PanelQuery,
+    PanelRow,
+    Words,
+    cpu_panel,
+    memory_panel,
+    quantiles,
+)
 
 _FIRST_ATTEMPT: Final = "signpost_delivery_first_attempt_latency_seconds"
 _DURATION: Final = "signpost_delivery_attempt_duration_seconds"
@@ -286,19 +296,8 @@ def _processes() -> tuple[Panel, ...]:
             (PanelQuery("sum by (instance) (changes(signpost_role_start_time_seconds{@}[1h]))", "{{instance}}"),),
             width=6,
         ),
-        Panel(
-            "CPU",
-            "Cores in use.",
-            (PanelQuery(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {own}", "{{instance}}"),),
-            width=6,
-        ),
-        Panel(
-            "Memory",
-            "Resident memory.",
-            (PanelQuery(f"process_resident_memory_bytes{{@}} {own}", "{{instance}}"),),
-            "bytes",
-            width=6,
-        ),
+        cpu_panel(own, width=6),
+        memory_panel(own, width=6),
         Panel(
             "Spans of traces",
             "Per second. Failed: the collector did not take them. Dropped: the queue was full.",

@@ -252,6 +252,18 @@ def quantiles(
     )
 
 
+def cpu_panel(own: str, width: int = 8) -> Panel:
+    """Return the panel of the CPU of processes; `own` restricts a query to those of a dashboard."""
+    query = PanelQuery(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {own}", "{{instance}}")
+    return Panel("CPU", "Cores in use.", (query,), width=width)
+
+
+def memory_panel(own: str, width: int = 8) -> Panel:
+    """Return the panel of the memory of processes; `own` as in `cpu_panel`."""
+    query = PanelQuery(f"process_resident_memory_bytes{{@}} {own}", "{{instance}}")
+    return Panel("Memory", "Resident memory.", (query,), "bytes", width=width)
+
+
 def variable(name: str, label: str, query: str) -> builders.QueryVariable:
     """Return a variable with the values of a label; several may be selected, and All by default."""
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, quantiles
+from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, cpu_panel, quantiles
 
 _OWN: Final = 'and on (instance, job) signpost_build_info{role="router"}'
 _EVENTS: Final = "sum(rate(signpost_router_events_total{@}[$__rate_interval]))"
@@ -138,9 +138,5 @@ def _kafka() -> tuple[Panel, ...]:
             (PanelQuery(f"max by (instance) (signpost_table_staleness_seconds{{@}} {_OWN})", "{{instance}}"),),
             "s",
         ),
-        Panel(
-            "CPU",
-            "Cores in use.",
-            (PanelQuery(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {_OWN}", "{{instance}}"),),
-        ),
+        cpu_panel(_OWN),
     )
