@@ -170,7 +170,7 @@ class SourceRecovery:
     def _readable_since_ms(self, source: SourcePositions | None) -> int:
         """Return since when the records of a source can be read.
 
-        Without a record the source has just been started by the owner of its partition 0, who is about to write it.
+        Without a record, the owner of partition 0 has just started the source, and is about to write its record.
         """
         return self._recorder.now_ms() if source is None else source.readable_since_ms
 

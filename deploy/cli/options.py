@@ -49,5 +49,5 @@ def note_brokers(error: Exception, loaded: Any) -> None:
 
 
 def with_notes(sentence: str, error: Exception) -> str:
-    """Return the sentence about an error with what was noted on it."""
+    """Return the sentence about an error, followed by its notes."""
     return "; ".join([sentence, *getattr(error, "__notes__", ())])
